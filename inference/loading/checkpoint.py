@@ -1,0 +1,222 @@
+"""A checkpoint on disk, whatever its format, as one thing: shape, tokenizer, and fp32 tensors under Hugging Face's names.
+
+A GGUF file stores the tensors of the Llama family with the rows of ``q`` and ``k`` interleaved for its own rotary
+layout; they are put back into the rotate-half order here, so that a model needs only one way to rotate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from inference.config import ModelConfig, RopeScaling
+from inference.errors import InferenceError, WeightsCorrupt, WeightsMissing
+from inference.loading.gguf import GgufFile
+from inference.loading.safetensors import SafetensorsFolder
+from inference.loading.tokenizer import Tokenizer, tokenizer_from_folder, tokenizer_from_gguf
+
+
+class UnsupportedCheckpoint(InferenceError):
+    """The checkpoint is well-formed, but of a family or with a feature that the engine does not run."""
+
+    code = "unsupported_checkpoint"
+    hint = "Use a model of the Llama or Qwen2 family."
+
+
+class Checkpoint(Protocol):
+    """An opened checkpoint. ``config.eos_token_ids`` equals ``tokenizer.eos_token_ids``."""
+
+    config: ModelConfig
+    tokenizer: Tokenizer
+
+    def names(self) -> list[str]:
+        """Names of all tensors, as ``model.layers.0.self_attn.q_proj.weight``; no ``lm_head`` when it is tied."""
+        ...
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """A fresh fp32 tensor. Raises ``KeyError`` for an unknown name."""
+        ...
+
+
+_TOP = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
+_LAYER = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+
+
+def _hugging_face_name(name: str) -> str:
+    if name in _TOP:
+        return _TOP[name]
+    parts = name.split(".")
+    if len(parts) == 4 and parts[0] == "blk" and parts[1].isdigit() and parts[2] in _LAYER:
+        return f"model.layers.{parts[1]}.{_LAYER[parts[2]]}.{parts[3]}"
+    raise UnsupportedCheckpoint(f"The GGUF file has a tensor {name} that the engine does not know.")
+
+
+def _rotate_half_order(tensor: torch.Tensor, heads: int) -> torch.Tensor:
+    """Rows of each head from ``(pair, which half)`` back to ``(which half, pair)``."""
+    shape = tensor.shape
+    paired = tensor.reshape(heads, shape[0] // heads // 2, 2, *shape[1:])
+    return paired.transpose(1, 2).reshape(shape).contiguous()
+
+
+class GgufCheckpoint:
+    """A :class:`Checkpoint` in one ``.gguf`` file."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = GgufFile(path)
+        self._stored = {_hugging_face_name(name): name for name in self._file.tensors}
+        try:
+            self.tokenizer = tokenizer_from_gguf(self._file.metadata)
+            self.config = self._read_config()
+        except KeyError as error:
+            raise WeightsCorrupt(f"{path.name} lacks the metadata key {error}.") from error
+
+    def _read_config(self) -> ModelConfig:
+        metadata = self._file.metadata
+        family = metadata["general.architecture"]
+        if family not in ("llama", "qwen2"):
+            raise UnsupportedCheckpoint(f"The GGUF file holds a model of the family {family}.")
+        if metadata.get(f"{family}.rope.scaling.type", "none") != "none":
+            raise UnsupportedCheckpoint(
+                "The GGUF file scales its rotary frequencies in a way that is not supported."
+            )
+        heads = int(metadata[f"{family}.attention.head_count"])
+        hidden = int(metadata[f"{family}.embedding_length"])
+        embedding = self._file.tensors["token_embd.weight"]
+        return ModelConfig(
+            architecture=family,
+            vocab_size=embedding.shape[0],
+            hidden_size=hidden,
+            intermediate_size=int(metadata[f"{family}.feed_forward_length"]),
+            num_hidden_layers=int(metadata[f"{family}.block_count"]),
+            num_attention_heads=heads,
+            num_key_value_heads=int(metadata.get(f"{family}.attention.head_count_kv", heads)),
+            head_dim=int(metadata.get(f"{family}.attention.key_length", hidden // heads)),
+            rms_norm_eps=float(metadata[f"{family}.attention.layer_norm_rms_epsilon"]),
+            rope_theta=float(metadata.get(f"{family}.rope.freq_base", 10_000.0)),
+            max_position_embeddings=int(metadata[f"{family}.context_length"]),
+            tie_word_embeddings="output.weight" not in self._file.tensors,
+            attention_bias="blk.0.attn_q.bias" in self._file.tensors,
+            eos_token_ids=self.tokenizer.eos_token_ids,
+            bos_token_id=self.tokenizer.bos_token_id,
+        )
+
+    def names(self) -> list[str]:
+        return list(self._stored)
+
+    def tensor(self, name: str) -> torch.Tensor:
+        values = self._file.tensor(self._stored[name])
+        if self.config.architecture == "llama" and ".q_proj." in name:
+            return _rotate_half_order(values, self.config.num_attention_heads)
+        if self.config.architecture == "llama" and ".k_proj." in name:
+            return _rotate_half_order(values, self.config.num_key_value_heads)
+        return values
+
+
+def _rope(settings: dict[str, Any]) -> tuple[float, RopeScaling | None]:
+    """Base and scaling, from ``rope_theta`` and ``rope_scaling`` or from the newer ``rope_parameters``."""
+    parameters: dict[str, Any] = settings.get("rope_parameters") or settings.get("rope_scaling") or {}
+    theta = float(parameters.get("rope_theta", settings.get("rope_theta", 10_000.0)))
+    kind = parameters.get("rope_type", parameters.get("type", "default"))
+    if kind == "default":
+        return theta, None
+    if kind != "llama3":
+        raise UnsupportedCheckpoint(f"The checkpoint scales its rotary frequencies by {kind!r}.")
+    return theta, RopeScaling(
+        factor=float(parameters["factor"]),
+        low_freq_factor=float(parameters["low_freq_factor"]),
+        high_freq_factor=float(parameters["high_freq_factor"]),
+        original_max_position_embeddings=int(parameters["original_max_position_embeddings"]),
+    )
+
+
+def _as_ids(value: Any) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    return tuple(int(v) for v in value) if isinstance(value, list) else (int(value),)
+
+
+class SafetensorsCheckpoint:
+    """A :class:`Checkpoint` in a folder with ``config.json``, ``*.safetensors`` and ``tokenizer.json``."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            settings = json.loads((folder / "config.json").read_text("utf-8"))
+            generation_file = folder / "generation_config.json"
+            generation = json.loads(generation_file.read_text("utf-8")) if generation_file.exists() else {}
+        except (OSError, ValueError) as error:
+            raise WeightsCorrupt(f"config.json of {folder.name} cannot be read: {error}.") from error
+        self._folder = SafetensorsFolder(folder)
+        try:
+            config = self._read_config(settings)
+        except KeyError as error:
+            raise WeightsCorrupt(f"config.json of {folder.name} lacks {error}.") from error
+        ends = _as_ids(settings.get("eos_token_id")) + _as_ids(generation.get("eos_token_id"))
+        self.tokenizer = tokenizer_from_folder(folder, ends)
+        self.config = dataclasses.replace(config, eos_token_ids=self.tokenizer.eos_token_ids)
+
+    def _read_config(self, settings: dict[str, Any]) -> ModelConfig:
+        family = settings["model_type"]
+        if family not in ("llama", "qwen2"):
+            raise UnsupportedCheckpoint(f"config.json describes a model of the family {family}.")
+        if settings.get("quantization_config"):
+            raise UnsupportedCheckpoint(
+                "The checkpoint's tensors are quantized in a way that is not supported."
+            )
+        theta, scaling = _rope(settings)
+        heads, hidden = int(settings["num_attention_heads"]), int(settings["hidden_size"])
+        stored = set(self._folder.names())
+        return ModelConfig(
+            architecture=family,
+            vocab_size=int(settings["vocab_size"]),
+            hidden_size=hidden,
+            intermediate_size=int(settings["intermediate_size"]),
+            num_hidden_layers=int(settings["num_hidden_layers"]),
+            num_attention_heads=heads,
+            num_key_value_heads=int(settings.get("num_key_value_heads") or heads),
+            head_dim=int(settings.get("head_dim") or hidden // heads),
+            rms_norm_eps=float(settings["rms_norm_eps"]),
+            rope_theta=theta,
+            max_position_embeddings=int(settings["max_position_embeddings"]),
+            tie_word_embeddings=bool(settings.get("tie_word_embeddings", False))
+            or "lm_head.weight" not in stored,
+            attention_bias="model.layers.0.self_attn.q_proj.bias" in stored,
+            rope_scaling=scaling,
+            bos_token_id=settings.get("bos_token_id"),
+        )
+
+    def names(self) -> list[str]:
+        tied = self.config.tie_word_embeddings
+        return [name for name in self._folder.names() if not (tied and name == "lm_head.weight")]
+
+    def tensor(self, name: str) -> torch.Tensor:
+        return self._folder.tensor(name)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Opens a ``.gguf`` file or a folder of safetensors; tensors are read when they are asked for.
+
+    Raises ``WeightsMissing``, ``WeightsCorrupt``, ``UnsupportedCheckpoint``.
+    """
+    if path.is_dir():
+        return SafetensorsCheckpoint(path)
+    if not path.is_file():
+        raise WeightsMissing(f"There are no weights at {path}.")
+    return GgufCheckpoint(path)
