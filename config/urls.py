@@ -1,0 +1,24 @@
+"""Every route of the product, by package."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView
+
+from config.health import healthz, readyz
+from config.views import ApiDocsView
+
+urlpatterns = [
+    path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
+    path("admin/", admin.site.urls),
+    path("accounts/", include("tenants.signin_urls")),
+    path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
+    path("api/docs/", ApiDocsView.as_view(), name="api-docs"),
+    path("api/v1/", include("ingestion.api_urls")),
+    path("api/v1/", include("search.api_urls")),
+    path("", include("tenants.urls")),
+    path("o/<slug:organization>/", include("ingestion.urls")),
+    path("o/<slug:organization>/", include("search.urls")),
+]

@@ -1,0 +1,77 @@
+"""What can go wrong in the engine, as types with a code, a sentence for a person and a hint what to do."""
+
+from __future__ import annotations
+
+
+class InferenceError(Exception):
+    """Base of every error that leaves this package.
+
+    ``code`` is stable and machine-readable, ``str(error)`` is a sentence for a person, ``hint`` says what to do.
+    """
+
+    code = "inference_error"
+    hint = "Try again; if it persists, look at the server's log."
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class PromptTooLong(InferenceError):
+    """The prompt and the asked output can never fit the context or the KV cache."""
+
+    code = "prompt_too_long"
+    hint = "Shorten the prompt or ask for fewer tokens."
+
+
+class Overloaded(InferenceError):
+    """The bounded queue is full; ``retry_after_s`` says when to come back."""
+
+    code = "overloaded"
+    hint = "Try again in a few seconds."
+
+    def __init__(self, message: str, *, retry_after_s: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(InferenceError):
+    """The request could not be finished before its deadline."""
+
+    code = "deadline_exceeded"
+    hint = "Allow more time or ask for fewer tokens."
+
+
+class NotReady(InferenceError):
+    """The models are still loading."""
+
+    code = "not_ready"
+    hint = "The models are loading; try again in a few seconds."
+
+
+class EngineStopped(InferenceError):
+    """The engine was stopped or its thread died while the request was under way."""
+
+    code = "engine_stopped"
+
+
+class InvalidRequest(InferenceError):
+    """A parameter is out of range."""
+
+    code = "invalid_request"
+    hint = "Correct the parameter."
+
+
+class WeightsMissing(InferenceError):
+    """A weight file is not in the cache and could not be fetched."""
+
+    code = "weights_missing"
+    hint = "Run `manage.py models fetch`."
+
+
+class WeightsCorrupt(InferenceError):
+    """A weight file does not have the pinned SHA-256, or cannot be parsed."""
+
+    code = "weights_corrupt"
+    hint = "Delete the file and run `manage.py models fetch` again."

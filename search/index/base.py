@@ -1,0 +1,79 @@
+"""The vector index of one organisation: what every implementation offers.
+
+An object is opened for one organisation and knows no other: no method takes a collection or shard name.
+The rows of ``search.Chunk`` are the record; everything here can be dropped and rebuilt from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A chunk as the index sees it. ``dense`` has unit length, shape ``[dimension]``; ``text`` feeds BM25."""
+
+    id: UUID
+    dense: Vector
+    text: str
+    document_id: UUID
+    version_id: UUID
+    collection_id: UUID
+    media_type: str
+    dated: int | None
+    """Days since 1970-01-01, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFilter:
+    """Conditions of which all must hold. ``collection_ids`` is what the asker may read: never empty-means-all."""
+
+    collection_ids: tuple[UUID, ...]
+    document_ids: tuple[UUID, ...] | None = None
+    media_types: tuple[str, ...] | None = None
+    dated_from: int | None = None
+    dated_to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A point found; ``score`` is the fused score, comparable only within one query."""
+
+    id: UUID
+    score: float
+
+
+class VectorIndex(Protocol):
+    """Dense and BM25 vectors of one organisation, fused by DBSF. Thread-safe."""
+
+    def ensure(self) -> None: ...
+
+    def upsert(self, points: Sequence[Point]) -> None:
+        """Raises ``ValueError`` for a vector of another dimension or with a value that is not finite."""
+        ...
+
+    def delete(self, ids: Sequence[UUID]) -> None: ...
+
+    def delete_document(self, document_id: UUID) -> None: ...
+
+    def query(self, *, text: str, dense: Vector, filter: IndexFilter, limit: int) -> list[Match]: ...
+
+    def count(self) -> int: ...
+
+    def ids(self) -> set[UUID]: ...
+
+    def vectors(self, ids: Sequence[UUID]) -> dict[UUID, Vector]: ...
+
+    def flush(self) -> None: ...
+
+    def drop(self) -> None: ...
+
+    def close(self) -> None: ...
