@@ -1,0 +1,420 @@
+"""The engine: requests in from any thread, steps on one thread, events out.
+
+A step is: take in what was submitted and aborted, schedule, run the model, sample, book the results, deliver.
+What always holds: only the thread that calls :meth:`Engine.step` touches sequences, blocks and the model;
+every accepted request ends with exactly one ``Finished``, whatever happens to it, to its neighbours or to
+that thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+
+from inference.attention.torch_cpu import TILE, TorchPagedAttention
+from inference.config import EngineConfig
+from inference.engine.handle import RequestHandle
+from inference.engine.lane import ComputeLane, LanePriority
+from inference.engine.metrics import EngineCounters
+from inference.engine.output import OutputAssembler
+from inference.engine.router import EventRouter
+from inference.errors import DeadlineExceeded, EngineStopped, InferenceError, InvalidRequest
+from inference.kv_cache.manager import KVCacheManager
+from inference.loading.checkpoint import load_checkpoint
+from inference.model.decoder import Decoder
+from inference.model.runner import ModelRunner
+from inference.model.source import WeightSource
+from inference.quantization.base import linear_method
+from inference.request import (
+    ChatMessage,
+    Finished,
+    FinishReason,
+    Priority,
+    PromptTokens,
+    SamplingParams,
+    Share,
+    Usage,
+)
+from inference.sampling.sampler import random_stream, sample
+from inference.scheduling.admission import QueueGate, validate
+from inference.scheduling.scheduler import Scheduler, Step
+from inference.scheduling.sequence import Sequence as TokenSequence
+
+logger = logging.getLogger(__name__)
+
+IDLE_WAIT_S = 0.05
+STALL_WARNING_S = 10.0
+STOP_TIMEOUT_S = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """A request under way: what the scheduler, the sampler and the reader see of it."""
+
+    sequence: TokenSequence
+    handle: RequestHandle
+    output: OutputAssembler
+    chance: random.Random
+
+
+@dataclass(frozen=True, slots=True)
+class _Abort:
+    request_id: str
+
+
+class _Wake:
+    """Ends the engine thread's wait for work."""
+
+
+class Engine:
+    """A :class:`inference.request.TextGenerator` in this process.
+
+    ``Engine(config)`` loads the model; :meth:`step` must then be called by one thread.
+    ``Engine.start(config)`` also starts that thread. ``lane`` is the compute lane of the device, shared with
+    whoever else computes there. Raises ``InvalidRequest`` for limits that contradict each other, and what
+    ``load_checkpoint`` raises.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        checkpoint: WeightSource | None = None,
+        *,
+        lane: ComputeLane | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        source = load_checkpoint(config.model_path) if checkpoint is None else checkpoint
+        if config.num_threads:
+            torch.set_num_threads(config.num_threads)
+        self._config = config
+        self._clock = clock
+        self._lane = ComputeLane() if lane is None else lane
+        self._tokenizer = source.tokenizer
+        self._eos_token_ids = frozenset(source.tokenizer.eos_token_ids)
+        self._vocab_size = source.config.vocab_size
+        self.model_name = config.model_name
+        self.max_model_len = min(
+            config.max_model_len,
+            source.config.max_position_embeddings,
+            config.kv_cache_tokens // config.block_size * config.block_size,
+        )
+        self._gate = QueueGate(config.max_queued_requests, config.max_queued_tokens)
+        self._scheduler = self._build_scheduler()
+        self._runner = self._build_runner(source)
+        self._router = EventRouter()
+        self._counters = EngineCounters()
+        self._requests: dict[str, _Request] = {}
+        self._inbox: queue.SimpleQueue[_Request | _Abort | _Wake] = queue.SimpleQueue()
+        self._lifecycle = threading.Lock()
+        self._stopped = False
+        self._order = 0
+        self._thread: threading.Thread | None = None
+        self._progress_at = clock()
+        self._gauges: dict[str, float] = {}
+        self._publish_gauges()
+
+    @classmethod
+    def start(
+        cls, config: EngineConfig, checkpoint: WeightSource | None = None, *, lane: ComputeLane | None = None
+    ) -> Self:
+        """Loads the model and starts the thread that owns the steps."""
+        engine = cls(config, checkpoint, lane=lane)
+        engine._thread = threading.Thread(target=engine._loop, name="engine", daemon=True)
+        engine._thread.start()
+        return engine
+
+    # -- any thread
+
+    def submit(
+        self,
+        prompt: PromptTokens,
+        params: SamplingParams,
+        *,
+        share: Share,
+        priority: Priority = Priority.INTERACTIVE,
+        deadline_s: float | None = None,
+    ) -> RequestHandle:
+        """Queues a request and returns at once; see ``TextGenerator.submit``.
+
+        Also raises ``DeadlineExceeded`` when the queue alone would outlast ``deadline_s`` (seconds from now,
+        for the whole output).
+        """
+        validate(prompt, params, share, max_total=self.max_model_len, vocab_size=self._vocab_size)
+        now = self._clock()
+        with self._lifecycle:
+            if self._stopped:
+                raise EngineStopped("The engine is stopped.")
+            self._order += 1
+            sequence = TokenSequence(
+                request_id=uuid.uuid4().hex,
+                token_ids=list(prompt.token_ids),
+                num_prompt=len(prompt.token_ids),
+                params=params,
+                share=share,
+                priority=priority,
+                arrival=now,
+                order=self._order,
+                public_prefix=prompt.public_prefix,
+                deadline=None if deadline_s is None else now + deadline_s,
+                in_gate=True,
+            )
+            output = OutputAssembler(params, self._tokenizer.stream(), self._eos_token_ids)
+            handle = RequestHandle(sequence.request_id, self._ask_abort)
+            self._gate.enter(share.key, sequence.queue_tokens, deadline_s=deadline_s)
+            self._inbox.put(_Request(sequence, handle, output, random_stream(params)))
+        return handle
+
+    def render_chat(self, messages: Sequence[ChatMessage]) -> PromptTokens:
+        """Applies the model's chat template; see ``TextGenerator.render_chat``."""
+        return self._tokenizer.render_chat(messages)
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens ``text`` has as plain text."""
+        return len(self._tokenizer.encode(text))
+
+    def metrics(self) -> dict[str, float]:
+        """Counters (``..._total``) since the start and gauges as of the last step."""
+        values = self._counters.as_dict() | self._gauges
+        values["num_requests_waiting"] += self._gate.num_requests
+        waiting = values["num_requests_waiting"] + values["num_requests_running"] > 0
+        values["seconds_without_progress"] = self._clock() - self._progress_at if waiting else 0.0
+        return values
+
+    def stop(self) -> None:
+        """Ends all requests with ``EngineStopped`` and the engine's thread with them. A second call does
+        nothing.
+        """
+        with self._lifecycle:
+            self._stopped = True
+        self._inbox.put(_Wake())
+        thread = self._thread
+        if thread is None:
+            self._end_all(EngineStopped("The engine was stopped."))
+        elif thread is not threading.current_thread():
+            thread.join(STOP_TIMEOUT_S)
+
+    def _ask_abort(self, request_id: str) -> None:
+        """Must not take a lock: it also runs in destructors."""
+        self._inbox.put(_Abort(request_id))
+
+    # -- the engine's thread
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a request is waiting or running."""
+        return bool(self._requests) or not self._inbox.empty()
+
+    def step(self) -> bool:
+        """One step: takes in, schedules, runs, samples, books and delivers. Returns False when nothing could
+        run.
+        """
+        while not self._inbox.empty():
+            self._receive(self._inbox.get_nowait())
+        self._expire()
+        started = self._clock()
+        step, sampled = self._lane.run(LanePriority.ENGINE, self._compute) if self._requests else ({}, {})
+        if step:
+            self._progress_at = self._clock()
+            self._book(step, sampled, seconds=self._progress_at - started)
+        self._publish_gauges()
+        self._router.flush()
+        return bool(step)
+
+    def check_integrity(self) -> None:
+        """Raises ``RuntimeError`` unless blocks, sequences and requests agree; to be called between steps."""
+        self._scheduler.check_integrity()
+        known = {request.sequence.request_id for request in self._requests.values()}
+        held = [sequence.request_id for sequence in self._scheduler.waiting]
+        held += [sequence.request_id for sequence in self._scheduler.running]
+        if len(held) != len(set(held)) or set(held) != known:
+            raise RuntimeError("requests and scheduled sequences differ")
+
+    def _loop(self) -> None:
+        if self._config.num_threads:
+            torch.set_num_threads(self._config.num_threads)
+        error = EngineStopped("The engine was stopped.")
+        try:
+            while not self._stopped:
+                if not self.step():
+                    self._wait_for_work()
+        except BaseException:
+            logger.exception("the engine's thread died")
+            error = EngineStopped("The engine failed.")
+        finally:
+            with self._lifecycle:
+                self._stopped = True
+            self._end_all(error)
+
+    def _wait_for_work(self) -> None:
+        if self._requests:
+            if self._clock() - self._progress_at > STALL_WARNING_S:
+                logger.error("%d requests are waiting and nothing advances", len(self._requests))
+                self._progress_at = self._clock()
+            with contextlib.suppress(queue.Empty):
+                self._receive(self._inbox.get(timeout=IDLE_WAIT_S))
+        else:
+            self._receive(self._inbox.get())
+            self._progress_at = self._clock()
+
+    def _receive(self, message: _Request | _Abort | _Wake) -> None:
+        if isinstance(message, _Request):
+            self._requests[message.sequence.request_id] = message
+            self._scheduler.add(message.sequence)
+        elif isinstance(message, _Abort) and message.request_id in self._requests:
+            self._end(self._requests[message.request_id], "aborted")
+
+    def _expire(self) -> None:
+        now = self._clock()
+        for request in list(self._requests.values()):
+            deadline = request.sequence.deadline
+            if deadline is not None and now > deadline:
+                self._end(
+                    request, "error", DeadlineExceeded("The deadline passed before the end of the output.")
+                )
+
+    def _compute(self) -> tuple[Step, dict[TokenSequence, int | None]]:
+        """Schedules and runs one step; returns it and the token sampled for each sequence that has one."""
+        step = self._scheduler.schedule()
+        if not step:
+            return step, {}
+        sequences, logits = self._runner.execute(step)
+        if not sequences:
+            return step, {}
+        streams = [self._requests[sequence.request_id].chance for sequence in sequences]
+        tokens = sample(logits, [sequence.params for sequence in sequences], streams)
+        return step, dict(zip(sequences, tokens, strict=True))
+
+    def _book(self, step: Step, sampled: dict[TokenSequence, int | None], *, seconds: float) -> None:
+        decodes = sum(1 for sequence, count in step.items() if count == 1 and sequence.num_output > 0)
+        self._counters.record_step(decodes=decodes, seconds=seconds)
+        self._gate.observe(sum(step.values()), seconds)
+        for sequence, count in step.items():
+            self._scheduler.record_computed(sequence, count)
+        for sequence, token in sampled.items():
+            request = self._requests[sequence.request_id]
+            try:
+                self._book_token(request, token)
+            except Exception as error:
+                logger.exception("request %s failed", sequence.request_id)
+                failure = (
+                    error if isinstance(error, InferenceError) else InferenceError("The request failed.")
+                )
+                self._end(request, "error", failure)
+
+    def _book_token(self, request: _Request, token: int | None) -> None:
+        if token is None:
+            raise InferenceError("The model's output is not a number.")
+        sequence = request.sequence
+        if sequence.first_token_at is None:
+            sequence.first_token_at = self._clock()
+            self._counters.prompt_tokens_total += sequence.num_prompt
+        self._counters.generation_tokens_total += 1
+        sequence.token_ids.append(token)
+        delta, reason = request.output.push(token)
+        if delta is not None:
+            self._router.post(request.handle, delta)
+        if reason is not None:
+            self._end(request, reason)
+
+    def _end(self, request: _Request, reason: FinishReason, error: InferenceError | None = None) -> None:
+        """Frees everything that the request holds and posts its terminal event."""
+        sequence = request.sequence
+        del self._requests[sequence.request_id]
+        self._scheduler.finish(sequence)
+        self._leave_gate(sequence)
+        self._counters.record_end(reason)
+        self._router.post(request.handle, Finished(reason, self._usage(sequence), error))
+
+    def _end_all(self, error: EngineStopped) -> None:
+        """The last act: nothing is accepted any more. Must not fail, whatever state the engine is in."""
+        while not self._inbox.empty():
+            message = self._inbox.get_nowait()
+            if isinstance(message, _Request):
+                self._requests[message.sequence.request_id] = message
+        for request in list(self._requests.values()):
+            self._router.post(request.handle, Finished("error", self._usage(request.sequence), error))
+        self._requests.clear()
+        self._router.flush()
+
+    def _usage(self, sequence: TokenSequence) -> Usage:
+        first = sequence.first_token_at
+        return Usage(
+            prompt_tokens=sequence.num_prompt,
+            completion_tokens=sequence.num_output,
+            cached_tokens=sequence.num_cached,
+            time_to_first_token_s=None if first is None else first - sequence.arrival,
+            total_s=self._clock() - sequence.arrival,
+        )
+
+    def _leave_gate(self, sequence: TokenSequence) -> None:
+        if sequence.in_gate:
+            sequence.in_gate = False
+            self._gate.leave(sequence.share.key, sequence.queue_tokens)
+
+    def _publish_gauges(self) -> None:
+        scheduler = self._scheduler
+        self._gauges = {
+            "num_requests_running": float(len(scheduler.running)),
+            "num_requests_waiting": float(sum(1 for item in scheduler.waiting if not item.in_gate)),
+            "kv_cache_usage_perc": scheduler.kv.usage,
+            "prefix_cache_queries": float(scheduler.prefix_queries),
+            "prefix_cache_hits": float(scheduler.prefix_hits),
+            "num_preemptions_total": float(scheduler.num_preemptions),
+            "share_service_gap_tokens": scheduler.waiting.gap(),
+        }
+
+    # -- construction
+
+    @property
+    def _independent_rows(self) -> bool:
+        """int8 promises that no neighbour in a batch changes a request's logits by one bit."""
+        return self._config.weight_format == "int8"
+
+    def _build_scheduler(self) -> Scheduler:
+        config = self._config
+        alignment = TILE if self._independent_rows else 1
+        if self.max_model_len < 2:
+            raise InvalidRequest("kv_cache_tokens must hold at least two tokens in whole blocks.")
+        kv = KVCacheManager(
+            config.kv_cache_tokens // config.block_size,
+            config.block_size,
+            prefix_caching=config.prefix_caching,
+            alignment=alignment,
+        )
+        try:
+            return Scheduler(
+                kv,
+                max_batched_tokens=config.max_batched_tokens,
+                max_running=config.max_running_requests,
+                alignment=alignment,
+                on_admitted=self._leave_gate,
+            )
+        except ValueError as error:
+            raise InvalidRequest(f"{error}.") from error
+
+    def _build_runner(self, source: WeightSource) -> ModelRunner:
+        config = self._config
+        decoder = Decoder(
+            source,
+            linear_method(config.weight_format, config.device),
+            max_positions=self.max_model_len,
+            device=config.device,
+        )
+        attention = TorchPagedAttention(
+            source.config,
+            num_blocks=config.kv_cache_tokens // config.block_size,
+            block_size=config.block_size,
+            device=config.device,
+            independent_rows=self._independent_rows,
+        )
+        return ModelRunner(decoder, attention, config.device)

@@ -1,0 +1,110 @@
+"""Gives sequences their KV blocks and finds the prefixes that need not be computed again.
+
+What always holds: a sequence's block table covers every position that it has computed; only blocks whose keys
+and values were computed are registered for reuse; a registered block is never written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import lcm
+
+from inference.kv_cache.block_hash import extend_chain
+from inference.kv_cache.block_pool import BlockPool
+from inference.scheduling.sequence import Sequence
+
+
+class KVCacheManager:
+    """Block tables over one :class:`BlockPool`.
+
+    ``alignment``: a prefix hit is cut to a multiple of so many tokens (rounded up to whole blocks).
+    """
+
+    def __init__(
+        self, num_blocks: int, block_size: int, *, prefix_caching: bool = True, alignment: int = 1
+    ) -> None:
+        self.pool = BlockPool(num_blocks)
+        self.block_size = block_size
+        self.prefix_caching = prefix_caching
+        self.alignment = lcm(alignment, block_size)
+
+    @property
+    def capacity_tokens(self) -> int:
+        return self.pool.num_blocks * self.block_size
+
+    @property
+    def usage(self) -> float:
+        """The used part of all blocks, 0 to 1; cached blocks count as unused."""
+        return self.pool.num_used / self.pool.num_blocks
+
+    def blocks_for(self, num_tokens: int) -> int:
+        return -(-num_tokens // self.block_size)
+
+    def admit(self, sequence: Sequence, *, spare_blocks: int = 0) -> bool:
+        """Gives a waiting sequence blocks for all its present tokens, reusing the longest cached prefix.
+
+        Sets ``num_computed`` to the length of the hit; at least one token is always left to compute. Returns
+        False, and changes nothing, unless ``spare_blocks`` would be left over.
+        """
+        hit = self._cached_prefix(sequence)
+        fresh = self.blocks_for(sequence.num_tokens) - len(hit)
+        if self.pool.num_revivable(hit) + fresh + spare_blocks > self.pool.num_available:
+            return False
+        self.pool.revive(hit)
+        sequence.block_table = hit + self.pool.take(fresh)
+        sequence.num_computed = sequence.num_registered = len(hit) * self.block_size
+        return True
+
+    def grow(self, sequence: Sequence) -> bool:
+        """Makes room for the newest token. Returns False, and changes nothing, when no block is left."""
+        missing = self.blocks_for(sequence.num_tokens) - len(sequence.block_table)
+        if missing > self.pool.num_available:
+            return False
+        if missing > 0:
+            sequence.block_table += self.pool.take(missing)
+        return True
+
+    def register_computed(self, sequence: Sequence) -> None:
+        """Makes the blocks that ``num_computed`` has filled findable."""
+        if not self.prefix_caching:
+            return
+        full = sequence.num_computed // self.block_size
+        first = sequence.num_registered // self.block_size
+        if full > first:
+            self._extend_chain(sequence)
+            for index in range(first, full):
+                self.pool.register(sequence.block_table[index], sequence.block_hashes[index])
+            sequence.num_registered = full * self.block_size
+
+    def release(self, sequence: Sequence) -> None:
+        """Gives all blocks back; a second call does nothing."""
+        self.pool.release(sequence.block_table)
+        sequence.block_table = []
+        sequence.num_computed = sequence.num_registered = 0
+
+    def check_integrity(self, live: Iterable[Sequence]) -> None:
+        """Raises ``RuntimeError`` unless free + used + cached = total and every holder is accounted for."""
+        self.pool.check_integrity([sequence.block_table for sequence in live])
+
+    def _cached_prefix(self, sequence: Sequence) -> list[int]:
+        if not self.prefix_caching:
+            return []
+        self._extend_chain(sequence)
+        usable = (sequence.num_tokens - 1) // self.block_size
+        hit: list[int] = []
+        for name in sequence.block_hashes[:usable]:
+            block = self.pool.find(name)
+            if block is None:
+                break
+            hit.append(block)
+        aligned = len(hit) * self.block_size // self.alignment * self.alignment
+        return hit[: aligned // self.block_size]
+
+    def _extend_chain(self, sequence: Sequence) -> None:
+        extend_chain(
+            sequence.block_hashes,
+            sequence.token_ids,
+            block_size=self.block_size,
+            public_prefix=sequence.public_prefix,
+            salt=sequence.share.cache_salt,
+        )

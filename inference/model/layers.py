@@ -1,0 +1,80 @@
+"""The parts of a decoder layer, with projections fused when they are packed.
+
+Activations are fp32 ``[n, hidden]``: the ``n`` tokens of a step side by side, whatever sequences they belong
+to. No part mixes rows except attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from inference.attention.base import AttentionBackend
+from inference.config import ModelConfig
+from inference.model.rope import rotate
+from inference.model.source import WeightSource
+from inference.quantization.base import LinearMethod, PackedLinear
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Root mean square norm (arXiv:1910.07467) of each row."""
+    return weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps))
+
+
+def pack_fused(source: WeightSource, method: LinearMethod, names: Sequence[str]) -> PackedLinear:
+    """Packs several projections of the same input as one: the outputs lie side by side in the order of
+    ``names``.
+    """
+    weight = torch.cat([source.tensor(f"{name}.weight") for name in names])
+    known = set(source.names())
+    bias = None
+    if any(f"{name}.bias" in known for name in names):
+        bias = torch.cat([_bias(source, known, name) for name in names])
+    return method.pack(weight, bias)
+
+
+def _bias(source: WeightSource, known: set[str], name: str) -> Tensor:
+    if f"{name}.bias" in known:
+        return source.tensor(f"{name}.bias")
+    return torch.zeros(source.tensor(f"{name}.weight").shape[0])
+
+
+class DecoderLayer:
+    """Attention and a SwiGLU MLP, each behind a norm and a residual."""
+
+    def __init__(
+        self, index: int, source: WeightSource, config: ModelConfig, method: LinearMethod, device: str
+    ) -> None:
+        prefix = f"model.layers.{index}"
+        self._index = index
+        self._config = config
+        self._sizes = [
+            config.num_attention_heads * config.head_dim,
+            config.num_key_value_heads * config.head_dim,
+            config.num_key_value_heads * config.head_dim,
+        ]
+        attention, mlp = f"{prefix}.self_attn", f"{prefix}.mlp"
+        self._qkv = pack_fused(source, method, [f"{attention}.{name}_proj" for name in "qkv"])
+        self._output = pack_fused(source, method, [f"{attention}.o_proj"])
+        self._gate_up = pack_fused(source, method, [f"{mlp}.gate_proj", f"{mlp}.up_proj"])
+        self._down = pack_fused(source, method, [f"{mlp}.down_proj"])
+        self._attention_norm = source.tensor(f"{prefix}.input_layernorm.weight").to(device)
+        self._mlp_norm = source.tensor(f"{prefix}.post_attention_layernorm.weight").to(device)
+
+    def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, attention: AttentionBackend) -> Tensor:
+        eps = self._config.rms_norm_eps
+        x = x + self._attend(rms_norm(x, self._attention_norm, eps), cos, sin, attention)
+        gate, up = self._gate_up(rms_norm(x, self._mlp_norm, eps)).chunk(2, dim=-1)
+        return x + self._down(F.silu(gate) * up)
+
+    def _attend(self, x: Tensor, cos: Tensor, sin: Tensor, attention: AttentionBackend) -> Tensor:
+        query, key, value = (
+            part.view(len(x), -1, self._config.head_dim)
+            for part in torch.split(self._qkv(x), self._sizes, dim=-1)
+        )
+        attention.write(self._index, rotate(key, cos, sin), value)
+        mixed = attention.attend(self._index, rotate(query, cos, sin))
+        return self._output(mixed.reshape(len(x), -1))

@@ -1,0 +1,184 @@
+"""Decides what the next step computes.
+
+A step is ``{sequence: number of tokens}`` under one token budget; there is no prefill phase and no decode
+phase. What always holds after :meth:`Scheduler.schedule`:
+
+- every running sequence that has only its newest token to compute is in the step (decode first), unless it
+  was preempted for want of a KV block;
+- the rest of the budget goes to running prompts and then to waiting requests, by priority class and fairly by
+  share;
+- a running sequence holds blocks for all its tokens, so that a prompt, once begun, is never stuck half way;
+- a preempted request is always displaced by one that runs, so that every step with work in it advances.
+
+A preempted sequence gives all its blocks back and waits, with its tokens; when it runs again they are
+computed anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from inference.kv_cache.manager import KVCacheManager
+from inference.scheduling.fair_queue import FairQueue
+from inference.scheduling.sequence import Sequence
+
+Step = dict[Sequence, int]
+"""How many tokens of each sequence to compute, from its position ``num_computed`` on."""
+
+
+class Scheduler:
+    """Holds waiting and running sequences. ``alignment``: prompt chunks that do not end their prompt end at a
+    multiple of so many tokens, so that how a prompt is cut does not depend on its neighbours."""
+
+    def __init__(
+        self,
+        kv: KVCacheManager,
+        *,
+        max_batched_tokens: int,
+        max_running: int,
+        alignment: int = 1,
+        on_admitted: Callable[[Sequence], None] = lambda sequence: None,
+    ) -> None:
+        if max_batched_tokens < max_running + alignment - 1:
+            raise ValueError(
+                f"max_batched_tokens must be at least {max_running + alignment - 1}: one token for each "
+                f"running request and one prompt chunk of {alignment}"
+            )
+        self.kv = kv
+        self.waiting = FairQueue()
+        self.running: list[Sequence] = []
+        self.num_preemptions = 0
+        self.prefix_queries = 0
+        self.prefix_hits = 0
+        self._max_batched_tokens = max_batched_tokens
+        self._max_running = max_running
+        self._alignment = alignment
+        self._on_admitted = on_admitted
+
+    def add(self, sequence: Sequence) -> None:
+        self.waiting.activate(sequence.share)
+        self.waiting.push(sequence)
+
+    def finish(self, sequence: Sequence) -> None:
+        """Takes a sequence out, waiting or running, and frees its blocks."""
+        if not self.waiting.remove(sequence):
+            self.running.remove(sequence)
+        self.kv.release(sequence)
+        self.waiting.deactivate(sequence.share)
+
+    def schedule(self) -> Step:
+        """The next step, decodes first; empty when there is nothing to do."""
+        step: Step = {}
+        self._schedule_decodes(step)
+        for sequence in sorted(self.running, key=self._rank):
+            if sequence.num_uncomputed > 1:
+                self._schedule_prompt(step, sequence)
+        self._admit_waiting(step)
+        return step
+
+    def record_computed(self, sequence: Sequence, count: int) -> None:
+        """Books ``count`` tokens whose keys and values are now in the cache; charges the share for first-time
+        work.
+        """
+        sequence.num_computed += count
+        self.kv.register_computed(sequence)
+        new_tokens = sequence.num_computed - max(sequence.num_charged, sequence.num_computed - count)
+        if new_tokens > 0:
+            output = max(0, min(new_tokens, sequence.num_computed - sequence.num_prompt))
+            self.waiting.charge(sequence.share, prompt_tokens=new_tokens - output, output_tokens=output)
+        sequence.num_charged = max(sequence.num_charged, sequence.num_computed)
+
+    def preempt(self, sequence: Sequence) -> None:
+        """Sends a running sequence back to the front of its share's queue."""
+        self.running.remove(sequence)
+        self.kv.release(sequence)
+        sequence.num_preemptions += 1
+        self.num_preemptions += 1
+        self.waiting.push(sequence, front=True)
+
+    def check_integrity(self) -> None:
+        """Raises ``RuntimeError`` unless blocks and sequences agree."""
+        self.kv.check_integrity(self.running)
+        for sequence in self.waiting:
+            if sequence.block_table or sequence.num_computed:
+                raise RuntimeError(f"waiting request {sequence.request_id} holds blocks")
+        for sequence in self.running:
+            if len(sequence.block_table) * self.kv.block_size < sequence.num_computed:
+                raise RuntimeError(f"request {sequence.request_id} computed more than it has blocks for")
+
+    def _rank(self, sequence: Sequence) -> tuple[int, float, int]:
+        return (sequence.priority, self.waiting.counter(sequence.share), sequence.order)
+
+    def _schedule_decodes(self, step: Step) -> None:
+        for sequence in sorted(self.running, key=lambda item: (item.priority, item.order)):
+            if sequence.num_uncomputed != 1 or sequence not in self.running:
+                continue
+            while not self.kv.grow(sequence):
+                victim = max(self.running, key=lambda item: (item.priority, item.order))
+                self.preempt(victim)
+                if victim is sequence:
+                    break
+            else:
+                step[sequence] = 1
+
+    def _schedule_prompt(self, step: Step, sequence: Sequence) -> None:
+        """Adds the next chunk of a running prompt, if the budget left allows one."""
+        count = min(sequence.num_uncomputed, self._budget_left(step))
+        if count < sequence.num_uncomputed:
+            end = (sequence.num_computed + count) // self._alignment * self._alignment
+            count = end - sequence.num_computed
+        if count > 0:
+            step[sequence] = count
+
+    def _admit_waiting(self, step: Step) -> None:
+        while self._budget_left(step) > 0:
+            sequence = self.waiting.head()
+            if sequence is None or not self._make_room(step, sequence):
+                return
+            self.waiting.remove(sequence)
+            self.running.append(sequence)
+            if sequence.num_preemptions == 0:
+                self.prefix_queries += sequence.num_tokens
+                self.prefix_hits += sequence.num_computed
+                sequence.num_cached = sequence.num_computed
+            self._on_admitted(sequence)
+            self._schedule_prompt(step, sequence)
+
+    def _budget_left(self, step: Step) -> int:
+        return self._max_batched_tokens - sum(step.values())
+
+    def _make_room(self, step: Step, sequence: Sequence) -> bool:
+        """Gives ``sequence`` a slot and blocks, preempting requests that hold more than is theirs."""
+        while True:
+            slot = len(self.running) < self._max_running
+            if slot and self.kv.admit(sequence, spare_blocks=len(self.running)):
+                return True
+            victim = self._overdrawn(sequence, by_blocks=slot)
+            if victim is None:
+                return False
+            self.preempt(victim)
+            step.pop(victim, None)
+
+    def _overdrawn(self, sequence: Sequence, *, by_blocks: bool) -> Sequence | None:
+        """Whom to preempt for a waiting sequence: the youngest of a lower class, else the youngest of a share
+        beyond its fair part of slots (or blocks) while the waiting one, once admitted, would stay within its
+        own."""
+        lower = [item for item in self.running if item.priority > sequence.priority]
+        if lower:
+            return max(lower, key=lambda item: (item.priority, item.order))
+        held: Counter[str] = Counter()
+        for item in self.running:
+            held[item.share.key] += len(item.block_table) if by_blocks else 1
+        weights = self.waiting.active_weights
+        total = self.kv.pool.num_blocks if by_blocks else self._max_running
+        fair = {key: total * weight / sum(weights.values()) for key, weight in weights.items()}
+        need = self.kv.blocks_for(sequence.num_tokens) if by_blocks else 1
+        if held[sequence.share.key] + need > fair[sequence.share.key]:
+            return None
+        beyond = [
+            item
+            for item in self.running
+            if item.priority == sequence.priority and held[item.share.key] > fair[item.share.key]
+        ]
+        return max(beyond, key=lambda item: item.order, default=None)

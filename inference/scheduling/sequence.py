@@ -1,0 +1,54 @@
+"""The engine's own view of one request: its tokens and how far they are computed.
+
+Only the engine's thread touches a sequence. ``token_ids`` is the prompt followed by every sampled token;
+``num_computed`` counts the leading tokens whose keys and values lie in the KV cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from inference.request import Priority, SamplingParams, Share
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """Times are of the engine's monotonic clock, in seconds. ``in_gate``: the bounded queue counts it."""
+
+    request_id: str
+    token_ids: list[int]
+    num_prompt: int
+    params: SamplingParams
+    share: Share
+    priority: Priority
+    arrival: float
+    order: int
+    public_prefix: int = 0
+    deadline: float | None = None
+    in_gate: bool = False
+    num_computed: int = 0
+    num_registered: int = 0
+    num_charged: int = 0
+    num_cached: int = 0
+    num_preemptions: int = 0
+    first_token_at: float | None = None
+    block_table: list[int] = field(default_factory=list)
+    block_hashes: list[bytes] = field(default_factory=list)
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.token_ids)
+
+    @property
+    def num_output(self) -> int:
+        return len(self.token_ids) - self.num_prompt
+
+    @property
+    def num_uncomputed(self) -> int:
+        """1 while decoding, more while the prompt (or, after a preemption, everything) is being computed."""
+        return len(self.token_ids) - self.num_computed
+
+    @property
+    def queue_tokens(self) -> int:
+        """What the sequence counts for in the bounded queue."""
+        return self.num_prompt + self.params.max_tokens
