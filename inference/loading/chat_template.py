@@ -1,9 +1,9 @@
 """Renders a checkpoint's own chat template without ever showing it the messages' text.
 
-The template is foreign code and the text is foreign data: the template runs in jinja's sandbox and sees a placeholder
-in place of each content. Its output is then cut at the placeholders, so that it is known for every character whether
-the template or a message wrote it. Only what the template wrote may become control tokens.
-"""
+The template is foreign code and the text is foreign data: the template runs in jinja's sandbox and sees
+a placeholder in place of each content. Its output is then cut at the placeholders, so that it is known
+for every character whether the template or a message wrote it. Only what the template wrote may become
+control tokens."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _PLACEHOLDER = re.compile("\ue000([0-9]+)\ue001")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of the rendered conversation. ``message`` is the index of the message that it is the content of;
-    ``None`` means that the template wrote it."""
+    """A stretch of the rendered conversation. ``message`` is the index of the message that it is the
+    content of; ``None`` means that the template wrote it."""
 
     text: str
     message: int | None = None
@@ -42,7 +42,8 @@ def _to_json(value: Any, indent: int | None = None) -> str:
 
 
 class ChatTemplate:
-    """A compiled chat template. ``special_tokens`` are the variables such as ``bos_token`` that templates read."""
+    """A compiled chat template. ``special_tokens`` are the variables such as ``bos_token`` that
+    templates read."""
 
     def __init__(self, source: str, special_tokens: dict[str, str] | None = None) -> None:
         if _PLACEHOLDER.search(source):
@@ -62,8 +63,8 @@ class ChatTemplate:
     def render(self, messages: Sequence[ChatMessage]) -> list[Piece]:
         """The conversation with the assistant's turn opened at its end, in order.
 
-        An empty content stays empty, so that a template may test for it. Raises ``InvalidRequest`` when the template
-        refuses the conversation (for instance two user turns in a row) or loses a message.
+        An empty content stays empty, so that a template may test for it. Raises ``InvalidRequest`` when
+        the template refuses the conversation (for instance two user turns in a row) or loses a message.
         """
         shown = [
             {"role": message.role, "content": f"\ue000{index}\ue001" if message.content else ""}

@@ -1,8 +1,9 @@
-"""A checkpoint on disk, whatever its format, as one thing: shape, tokenizer, and fp32 tensors under Hugging Face's names.
+"""A checkpoint on disk, whatever its format, as one thing: shape, tokenizer, and fp32 tensors under
+Hugging Face's names.
 
-A GGUF file stores the tensors of the Llama family with the rows of ``q`` and ``k`` interleaved for its own rotary
-layout; they are put back into the rotate-half order here, so that a model needs only one way to rotate.
-"""
+A GGUF file stores the tensors of the Llama family with the rows of ``q`` and ``k`` interleaved for its
+own rotary layout; they are put back into the rotate-half order here, so that a model needs only one way
+to rotate."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Checkpoint(Protocol):
     tokenizer: Tokenizer
 
     def names(self) -> list[str]:
-        """Names of all tensors, as ``model.layers.0.self_attn.q_proj.weight``; no ``lm_head`` when it is tied."""
+        """Names of all tensors, as ``model.layers.0.self_attn.q_proj.weight``; no ``lm_head`` when it is
+        tied."""
         ...
 
     def tensor(self, name: str) -> torch.Tensor:

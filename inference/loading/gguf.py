@@ -1,9 +1,9 @@
 """Reads GGUF files: metadata, and tensors dequantized to fp32.
 
-The file is mapped, not read: a tensor's bytes are touched only when it is asked for. Every offset is checked against
-the file's length before use, so a truncated or forged file ends in ``WeightsCorrupt`` and never in a wild read.
-Dequantization follows the formulas of ggml's reference (``d``, ``m`` are fp16 scales, all arithmetic in fp32), so that
-values are exactly those that other readers of the format see.
+The file is mapped, not read: a tensor's bytes are touched only when it is asked for. Every offset is
+checked against the file's length before use, so a truncated or forged file ends in ``WeightsCorrupt``
+and never in a wild read. Dequantization follows the formulas of ggml's reference (``d``, ``m`` are fp16
+scales, all arithmetic in fp32), so that values are exactly those that other readers of the format see.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -89,7 +89,8 @@ def _q8_0(blocks: Bytes) -> Floats:
 
 
 def _k_scales(packed: Bytes) -> tuple[Floats, Floats]:
-    """The eight 6-bit scales and eight 6-bit minima that K-quants keep in 12 bytes, each fp32 ``[n, 8]``."""
+    """The eight 6-bit scales and eight 6-bit minima that K-quants keep in 12 bytes, each fp32 ``[n,
+    8]``."""
     first, second, third = packed[:, 0:4], packed[:, 4:8], packed[:, 8:12]
     scales = np.concatenate((first & 63, (third & 15) | ((first >> 6) << 4)), axis=1)
     minima = np.concatenate((second & 63, (third >> 4) | ((second >> 6) << 4)), axis=1)
@@ -116,16 +117,16 @@ def _q4_k(blocks: Bytes) -> Floats:
 
 def _q5_k(blocks: Bytes) -> Floats:
     shifts = np.arange(8, dtype=np.uint8)[None, :, None]
-    high = (blocks[:, 16:48][:, None, :] >> shifts) & 1
-    return _k_affine(_k_nibbles(blocks[:, 48:176]) | (high << 4), blocks)
+    high: Bytes = ((blocks[:, 16:48][:, None, :] >> shifts) & 1).astype(np.uint8)
+    return _k_affine(_k_nibbles(blocks[:, 48:176]) | (high << np.uint8(4)), blocks)
 
 
 def _q6_k(blocks: Bytes) -> Floats:
     count = len(blocks)
-    low = blocks[:, 0:128].reshape(count, 2, 1, 64)
-    low = (low >> np.array([0, 4], dtype=np.uint8)[None, None, :, None]) & 0x0F
-    high = blocks[:, 128:192].reshape(count, 2, 1, 32)
-    high = (high >> np.array([0, 2, 4, 6], dtype=np.uint8)[None, None, :, None]) & 3
+    low_shifts = np.array([0, 4], dtype=np.uint8)[None, None, :, None]
+    high_shifts = np.array([0, 2, 4, 6], dtype=np.uint8)[None, None, :, None]
+    low = (blocks[:, 0:128].reshape(count, 2, 1, 64) >> low_shifts) & 0x0F
+    high = (blocks[:, 128:192].reshape(count, 2, 1, 32) >> high_shifts) & 3
     quants = (low.reshape(count, 256) | (high.reshape(count, 256) << 4)).astype(np.int8) - np.int8(32)
     scales = np.ascontiguousarray(blocks[:, 192:208]).view(np.int8).astype(np.float32)
     scale = (_half(blocks, 208) * scales)[:, :, None]
@@ -164,7 +165,8 @@ def dequantize(type_id: int, blocks: Bytes) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """Where a tensor lies. ``shape`` is outermost first, as torch has it; ``offset`` counts from the file's start."""
+    """Where a tensor lies. ``shape`` is outermost first, as torch has it; ``offset`` counts from the
+    file's start."""
 
     name: str
     shape: tuple[int, ...]
@@ -223,9 +225,8 @@ class _Cursor:
 class GgufFile:
     """An open GGUF file: ``metadata`` (key -> value), ``tensors`` (name -> info) and their values.
 
-    Raises ``WeightsCorrupt`` when the file is not a well-formed GGUF of version 2 or 3, or stores a tensor in a type
-    that is not in ``TENSOR_TYPES``.
-    """
+    Raises ``WeightsCorrupt`` when the file is not a well-formed GGUF of version 2 or 3, or stores a
+    tensor in a type that is not in ``TENSOR_TYPES``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -265,7 +266,7 @@ class GgufFile:
             kind = TENSOR_TYPES.get(type_id)
             if kind is None:
                 raise WeightsCorrupt(
-                    f"Tensor {name} of {self.path.name} is stored in GGUF type {type_id}, which cannot be read.",
+                    f"Tensor {name} of {self.path.name} has the unreadable GGUF type {type_id}.",
                     hint="Use a file in one of the types "
                     + ", ".join(t.name for t in TENSOR_TYPES.values())
                     + ".",
@@ -277,7 +278,8 @@ class GgufFile:
         return tensors
 
     def tensor(self, name: str) -> torch.Tensor:
-        """The tensor's values, fp32, in a fresh tensor of its ``shape``. Raises ``KeyError`` for an unknown name."""
+        """The tensor's values, fp32, in a fresh tensor of its ``shape``. Raises ``KeyError`` for an
+        unknown name."""
         info = self.tensors[name]
         kind = info.type
         values = np.empty(info.values, dtype=np.float32)

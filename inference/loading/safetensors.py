@@ -13,8 +13,8 @@ from inference.errors import WeightsCorrupt, WeightsMissing
 class SafetensorsFolder:
     """All tensors of a folder under their own names; shards need no index file.
 
-    Raises ``WeightsMissing`` when the folder has no ``*.safetensors``, ``WeightsCorrupt`` when one cannot be read.
-    """
+    Raises ``WeightsMissing`` when the folder has no ``*.safetensors``, ``WeightsCorrupt`` when one
+    cannot be read."""
 
     def __init__(self, folder: Path) -> None:
         files = sorted(folder.glob("*.safetensors"))

@@ -1,8 +1,8 @@
 """Text to tokens and back, for byte-level BPE vocabularies (GPT-2's scheme: SmolLM, Qwen, Llama 3).
 
-What always holds: text that came from a person or a document never becomes a control token. ``encode`` knows no special
-tokens at all; only :meth:`Tokenizer.render_chat` emits them, and only where the checkpoint's template wrote them.
-"""
+What always holds: text that came from a person or a document never becomes a control token. ``encode``
+knows no special tokens at all; only :meth:`Tokenizer.render_chat` emits them, and only where the
+checkpoint's template wrote them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ from inference.request import ChatMessage, PromptTokens
 _CONTROL, _USER_DEFINED = 3, 4
 _END_OF_TURN = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>")
 
-_QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 _LLAMA3 = _QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|", 1)
 
 
@@ -48,7 +51,8 @@ def _token_bytes(token: str) -> bytes:
 
 
 def _pre_tokenizer(scheme: str) -> tuple[normalizers.Normalizer | None, pre_tokenizers.PreTokenizer]:
-    """The text rules behind the name that GGUF gives a byte-level scheme. Raises ``WeightsCorrupt`` if unknown."""
+    """The text rules behind the name that GGUF gives a byte-level scheme. Raises ``WeightsCorrupt`` if
+    unknown."""
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     if scheme == "smollm":
@@ -65,7 +69,8 @@ def _pre_tokenizer(scheme: str) -> tuple[normalizers.Normalizer | None, pre_toke
 
 
 class TokenStream:
-    """Turns tokens into text as they come: only whole characters leave, the rest waits for its next bytes."""
+    """Turns tokens into text as they come: only whole characters leave, the rest waits for its next
+    bytes."""
 
     def __init__(self, token_bytes: Sequence[bytes]) -> None:
         self._token_bytes = token_bytes
@@ -95,8 +100,8 @@ class Tokenizer:
         chat_template: str | None = None,
         template_variables: Mapping[str, str] | None = None,
     ) -> None:
-        """``plain`` must know no added tokens. ``special`` are the strings that a template may turn into one token;
-        ``control_ids`` are those among them that have no text."""
+        """``plain`` must know no added tokens. ``special`` are the strings that a template may turn into
+        one token; ``control_ids`` are those among them that have no text."""
         self._plain = plain
         self._special = dict(special)
         self.vocab_size = max(tokens) + 1
@@ -132,10 +137,10 @@ class Tokenizer:
     def render_chat(self, messages: Sequence[ChatMessage]) -> PromptTokens:
         """The conversation as tokens under the checkpoint's template, with the assistant's turn opened.
 
-        Template and contents between two special tokens are encoded together, so the tokens equal those of the whole
-        text. The public prefix ends at the last special token before the first content that is not public.
-        Raises ``InvalidRequest`` when there is no template, no message, or the template refuses the conversation.
-        """
+        Template and contents between two special tokens are encoded together, so the tokens equal those
+        of the whole text. The public prefix ends at the last special token before the first content that
+        is not public. Raises ``InvalidRequest`` when there is no template, no message, or the template
+        refuses the conversation."""
         if self._template is None:
             raise InvalidRequest("This model has no chat template.", hint="Use an instruct model.")
         if not messages:
@@ -183,7 +188,8 @@ def _end_tokens(special: Mapping[str, int], named: Iterable[int | None]) -> list
 
 
 def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
-    """Builds the tokenizer from a GGUF's ``tokenizer.*`` keys. Raises ``WeightsCorrupt`` for an unknown scheme."""
+    """Builds the tokenizer from a GGUF's ``tokenizer.*`` keys. Raises ``WeightsCorrupt`` for an unknown
+    scheme."""
     model = metadata.get("tokenizer.ggml.model")
     if model != "gpt2":
         raise WeightsCorrupt(

@@ -1,8 +1,7 @@
 """How a linear layer keeps its weight and multiplies by it: one interface, one method per number format.
 
-What always holds: a row of the output depends on the same row of the input alone; no format lets its neighbours in a
-batch choose a scale for it.
-"""
+What always holds: a row of the output depends on the same row of the input alone; no format lets its
+neighbours in a batch choose a scale for it."""
 
 from __future__ import annotations
 
@@ -34,7 +33,8 @@ class LinearMethod(Protocol):
     """Packs weights of one number format for one device."""
 
     def pack(self, weight: torch.Tensor, bias: torch.Tensor | None) -> PackedLinear:
-        """``weight [out, in]`` and ``bias [out]``, fp32 on any device; neither is kept when the format differs."""
+        """``weight [out, in]`` and ``bias [out]``, fp32 on any device; neither is kept when the format
+        differs."""
         ...
 
 
@@ -67,7 +67,8 @@ class DenseMethod:
 
 
 def linear_method(weight_format: WeightFormat, device: str) -> LinearMethod:
-    """The best method for a format on a device. Raises ``InvalidRequest`` for a format that does not exist."""
+    """The best method for a format on a device. Raises ``InvalidRequest`` for a format that does not
+    exist."""
     if weight_format == "fp32":
         return DenseMethod(torch.float32, device)
     if weight_format == "bf16":

@@ -1,8 +1,9 @@
-"""W8A8: weights in int8 with one scale per output channel, activations in int8 with one scale per row (token).
+"""W8A8: weights in int8 with one scale per output channel, activations in int8 with one scale per row
+(token).
 
-Sums are exact int32, and every other operation is element-wise on one row, so that a row's result has the same bits
-whatever else is in the batch. Scales per tensor would be cheaper and are refused: a neighbour would change the result.
-"""
+Sums are exact int32, and every other operation is element-wise on one row, so that a row's result has
+the same bits whatever else is in the batch. Scales per tensor would be cheaper and are refused: a
+neighbour would change the result."""
 
 from __future__ import annotations
 
