@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -80,16 +80,17 @@ class SentenceTransformerEmbedder:
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging as transformers_logging
 
-        transformers_logging.disable_progress_bar()
+        hide_progress: Callable[[], None] = transformers_logging.disable_progress_bar
+        hide_progress()
         self.name = name
         try:
-            self._model: Any = SentenceTransformer(str(path), device=device, local_files_only=True)
+            model: Any = cast(Any, SentenceTransformer(str(path), device=device, local_files_only=True))
         except (OSError, ValueError) as error:
             raise WeightsCorrupt(f"The embedder {name} cannot be loaded: {error}.") from error
-        self._model.eval()
+        self._model = model.eval()
         self._tokenizer = plain_tokenizer(path)
-        self.dimension = int(self._model.get_embedding_dimension())
-        self.max_tokens = int(self._model.max_seq_length)
+        self.dimension = int(model.get_embedding_dimension())
+        self.max_tokens = int(model.max_seq_length)
         self._lane = ComputeLane() if lane is None else lane
         self._batch_tokens = FIRST_BATCH_TOKENS
         self._sizing = threading.Lock()

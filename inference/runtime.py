@@ -19,6 +19,7 @@ from inference.config import EngineConfig
 from inference.embedder import Embedder, SentenceTransformerEmbedder
 from inference.engine.lane import ComputeLane
 from inference.errors import InferenceError, NotReady, WeightsMissing
+from inference.pins import CATALOG
 from inference.request import TextGenerator
 
 logger = logging.getLogger(__name__)
@@ -161,9 +162,17 @@ def _connect(config: RuntimeConfig, url: str, runtime: Runtime) -> None:
     from inference.engine.remote import RemoteEmbedder, RemoteGenerator
 
     runtime._say(f"Waiting for the inference service at {url}.")
-    key = config.remote_api_key
-    runtime._set(embedder=RemoteEmbedder.connect(url, api_key=key, model=config.remote_embedding_model))
-    runtime._set(generator=RemoteGenerator.connect(url, api_key=key, model=config.remote_model))
+    key, for_ever, stopped = config.remote_api_key, float("inf"), lambda: runtime._stopped
+    runtime._set(
+        embedder=RemoteEmbedder.connect(
+            url, api_key=key, model=config.remote_embedding_model, wait_s=for_ever, cancelled=stopped
+        )
+    )
+    runtime._set(
+        generator=RemoteGenerator.connect(
+            url, api_key=key, model=config.remote_model, wait_s=for_ever, cancelled=stopped
+        )
+    )
 
 
 def _load_embedder(config: RuntimeConfig, runtime: Runtime, lane: ComputeLane) -> Embedder:
@@ -195,18 +204,18 @@ def _load_generator(config: RuntimeConfig, runtime: Runtime, lane: ComputeLane) 
 
 
 def _name(model: str) -> str:
-    return model if model in catalog.CATALOG else Path(model).name.removesuffix(".gguf")
+    return model if model in CATALOG else Path(model).name.removesuffix(".gguf")
 
 
 def _weights(model: str, config: RuntimeConfig, runtime: Runtime) -> Path:
     """The model's files: a path as it is, a name from the cache, fetched first where that is allowed."""
-    if model not in catalog.CATALOG and Path(model).exists():
+    if model not in CATALOG and Path(model).exists():
         return Path(model)
     try:
         runtime._say(f"Verifying the weights of {model}.")
         return catalog.path(model, config.models_dir)
     except WeightsMissing:
-        if not config.fetch_missing or model not in catalog.CATALOG:
+        if not config.fetch_missing or model not in CATALOG:
             raise
     return catalog.fetch(model, config.models_dir, progress=_progress(model, runtime), hub_url=config.hub_url)
 
