@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,6 +56,9 @@ class Env(BaseSettings):
     lease_seconds: int = Field(60, description="A job whose worker was silent for so long is taken over.")
     sweep_seconds: int = Field(15, description="How often the sweeper looks for jobs that nobody works on.")
     signup: bool = Field(False, description="Whether strangers may create an account.")
+    host: str = Field("127.0.0.1", description="Address that `make run` listens on.")
+    port: int = Field(8000, description="Port that `make run` listens on. Also read from PORT.", validation_alias=AliasChoices("TESSERA_PORT", "PORT"))
+    demo_password: str = Field("", description="Password of the demo accounts. Also read from DEMO_PASSWORD. Empty: a random one, kept under var/.", validation_alias=AliasChoices("TESSERA_DEMO_PASSWORD", "DEMO_PASSWORD"))
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @model_validator(mode="before")

@@ -1,0 +1,26 @@
+# One image for web, worker, beat and inference; the command chooses.
+FROM python:3.11-slim AS base
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /app
+COPY requirements requirements
+# A CUDA machine takes torch from requirements/torch.txt as it is; give TORCH_ARGS an index for another build.
+ARG TORCH_ARGS=""
+RUN pip install -r requirements/torch.txt ${TORCH_ARGS} \
+ && pip install --require-hashes -r requirements/lock.txt
+COPY manage.py pyproject.toml ./
+COPY config config
+COPY tenants tenants
+COPY inference inference
+COPY search search
+COPY ingestion ingestion
+COPY templates templates
+COPY static static
+RUN useradd --system --uid 10001 --home-dir /app tessera \
+ && mkdir -p /data /models && chown tessera /data /models
+ENV TESSERA_VAR_DIR=/data TESSERA_MODELS_DIR=/models
+RUN TESSERA_SECRET_KEY=only-for-collecting-static-files-0123456789 TESSERA_LOAD_MODELS=false \
+    python manage.py collectstatic --noinput --skip-checks && chown -R tessera /data
+USER tessera
+VOLUME ["/data", "/models"]
+EXPOSE 8000
+CMD ["uvicorn", "config.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--proxy-headers"]

@@ -1,0 +1,58 @@
+# Everything needs only Python 3.11 with venv, and make.
+SHELL := /bin/bash
+PYTHON ?= python3
+PORT ?= 8000
+TORCH ?= -r requirements/torch.txt
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+export PORT
+
+.PHONY: help run test test-postgres lint lock reset bench gpu weights clean-venv
+help:  ## Shows this list.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.venv/torch.stamp: requirements/torch.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Tessera needs Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(PIP) install -q --progress-bar on $(TORCH)
+	@touch $@
+
+.venv/app.stamp: .venv/torch.stamp requirements/lock.txt
+	$(PIP) install -q --progress-bar on --require-hashes -r requirements/lock.txt
+	@touch $@
+
+.venv/dev.stamp: .venv/app.stamp requirements/dev-lock.txt
+	$(PIP) install -q --progress-bar on --require-hashes -r requirements/lock.txt -r requirements/dev-lock.txt
+	@touch $@
+
+weights: .venv/app.stamp  ## Fetches and verifies the weights of the settings.
+	$(BIN)/python manage.py models fetch
+
+run: .venv/app.stamp weights  ## Sets everything up and starts the product with demo data.
+	@exec $(BIN)/python manage.py serve --demo
+
+test: .venv/dev.stamp lint  ## Sets everything up and runs the tests.
+	$(BIN)/python manage.py models fetch all-MiniLM-L6-v2 smollm2-135m-instruct
+	$(BIN)/pytest -m "not browser and not postgres and not redis and not qwen" $(ARGS)
+
+lint: .venv/dev.stamp  ## Style, types and the import contract.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: .venv/dev.stamp  ## Writes the lock files anew from requirements/*.in.
+	$(PIP) install -q pip-tools
+	cd requirements && ../$(BIN)/pip-compile -q --generate-hashes --unsafe-package torch --strip-extras --no-header \
+	  --no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o lock.txt app.in
+	cd requirements && ../$(BIN)/pip-compile -q --generate-hashes --unsafe-package torch --strip-extras --no-header \
+	  --no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o dev-lock.txt dev.in
+
+bench: .venv/dev.stamp weights  ## Runs the benchmarks; results go to benchmarks/results/.
+	$(BIN)/python -m benchmarks.first_token
+
+gpu: .venv/dev.stamp  ## Runs the checks that need a CUDA device; says so when there is none.
+	$(BIN)/python -m benchmarks.gpu
+
+reset:  ## Forgets everything under var/.
+	rm -rf var

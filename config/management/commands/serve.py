@@ -1,0 +1,85 @@
+"""`manage.py serve`: the whole product in one process, with embedded defaults."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from argparse import ArgumentParser
+from typing import Any, TextIO
+
+import uvicorn
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+
+from config.demo_data import demo_password, seed
+from config.env import env
+from config.runtime import start_runtime
+from inference import runtime
+from ingestion import worker
+from search.index import opening
+
+
+class Command(BaseCommand):
+    help = "Runs migrations, then the web server, the worker, the sweeper and the models in one process."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--host", default=env().host)
+        parser.add_argument("--port", type=int, default=env().port)
+        parser.add_argument("--demo", action="store_true", help="Create the demo organisations first.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if env().mode == "production":
+            raise CommandError("`serve` is the embedded mode. In production start web, worker, beat and inference apart.")
+        lock = self._lock()
+        call_command("migrate", interactive=False, verbosity=0)
+        if options["demo"]:
+            seed()
+        running = start_runtime() if env().load_models else None
+        stop_worker = worker.start_embedded_worker()
+        self._greet(options["host"], options["port"], demo=options["demo"])
+        try:
+            uvicorn.run(
+                "config.asgi:application",
+                host=options["host"],
+                port=options["port"],
+                log_level="warning",
+                lifespan="off",
+                timeout_graceful_shutdown=5,
+            )
+        finally:
+            stop_worker()
+            if running is not None:
+                running.stop()
+            runtime.uninstall()
+            opening.close_all()
+            lock.close()
+            self.stdout.write("Tessera has stopped. `make run` starts it again.")
+
+    def _lock(self) -> TextIO:
+        """One serving process per var/: the embedded index has one owner."""
+        file = (settings.VAR / "serve.lock").open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise CommandError(
+                f"Tessera already runs on {settings.VAR} (process {file.read().strip() or 'unknown'}). "
+                "Stop it first, or set TESSERA_VAR_DIR to another folder."
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        return file
+
+    def _greet(self, host: str, port: int, *, demo: bool) -> None:
+        lines = ["", f"  Tessera   http://{host}:{port}", ""]
+        if demo:
+            lines += [
+                "  Sign in   alice or bob (Acme Robotics), charlie (Globex Energy)",
+                f"  Password  {demo_password()}",
+            ]
+        lines += ["  Stop      Ctrl-C", "", "  The page answers now; the models load behind it.", ""]
+        self.stdout.write("\n".join(lines))
+        sys.stdout.flush()

@@ -1,0 +1,30 @@
+"""Which models this process runs, from the settings: in process, or behind the inference service."""
+
+from __future__ import annotations
+
+from config.env import env
+from inference import runtime
+
+
+def runtime_config() -> runtime.RuntimeConfig:
+    """The models that the settings name."""
+    e = env()
+    return runtime.RuntimeConfig(
+        generator=e.model,
+        embedder=e.embedding_model,
+        models_dir=e.models_dir,
+        hub_url=e.hub_url,
+        weight_format=e.model_format,
+        kv_cache_tokens=e.kv_cache_tokens,
+        max_model_len=e.max_model_len,
+        num_threads=e.num_threads,
+        remote_url=e.inference_url or None,
+        remote_api_key=e.inference_api_key,
+    )
+
+
+def start_runtime() -> runtime.Runtime:
+    """Starts loading the models on a thread and installs them for :func:`inference.runtime.current`."""
+    running = runtime.load_in_background(runtime_config())
+    runtime.install(running)
+    return running
