@@ -130,6 +130,7 @@ ACCOUNT_SIGNUP_FIELDS = ["email*", "username*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_ADAPTER = "tenants.signin.AccountAdapter"
+SIGNUP_OPEN = ENV.signup
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 
 LANGUAGE_CODE = "en"
@@ -192,6 +193,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Upload documents, search them, and get answers with citations.",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/v1",
@@ -209,7 +211,9 @@ if not ENV.broker_url:
         "processed_folder": str(_queue / "processed"),
         "control_folder": str(_queue / "control"),
         "store_processed": False,
+        "polling_interval": 0.3,
     }
+CELERY_BEAT_SCHEDULE = {"sweep": {"task": "ingestion.sweep", "schedule": float(ENV.sweep_seconds)}}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

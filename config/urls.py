@@ -22,3 +22,8 @@ urlpatterns = [
     path("o/<slug:organization>/", include("ingestion.urls")),
     path("o/<slug:organization>/", include("search.urls")),
 ]
+
+handler400 = "config.views.bad_request"
+handler403 = "config.views.permission_denied"
+handler404 = "config.views.not_found"
+handler500 = "config.views.server_error"

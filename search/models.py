@@ -6,12 +6,13 @@ Every table here carries ``organization`` and is reached through ``tenants.scope
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.db import models
 
 from tenants.models import Organization
-from tenants.scope import TenantManager
+from tenants.scope import TenantManager, check_owner
 
 
 class TenantModel(models.Model):
@@ -23,6 +24,11 @@ class TenantModel(models.Model):
     class Meta:
         abstract = True
         base_manager_name = "objects"
+
+    def delete(self, using: Any = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
+        """Deletes by primary key, which no query set filters: so the row must be the open scope's."""
+        check_owner(self)
+        return super().delete(using=using, keep_parents=keep_parents)
 
 
 class Collection(TenantModel):

@@ -1,0 +1,10 @@
+"""The search package as a Django application."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class SearchConfig(AppConfig):
+    name = "search"
+    verbose_name = "Corpus and conversations"

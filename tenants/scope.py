@@ -1,0 +1,278 @@
+"""The one door to the rows of an organisation: outside it no tenant table is read or written.
+
+What always holds:
+
+* A query on a tenant table outside any scope raises :class:`ScopeError`, by whatever path it came: the manager,
+  a related manager, ``_base_manager``, a deletion's collector, raw SQL. Two walls do it. The manager refuses to
+  make a query set, which gives a traceback at the right place, and :func:`guard`, wrapped around every statement
+  of every connection, looks at the SQL itself, so that a path nobody thought of is refused as well.
+* A query set belongs to the scope in which it was made. Evaluated in the scope of another organisation it
+  raises; evaluated later, outside, it raises.
+* Inside a scope every query carries ``organization_id = <the scope's>``, every inserted row gets that
+  organisation, and a row of another one is refused.
+* On PostgreSQL the scope is also a setting of a short transaction, which the policies of
+  :mod:`tenants.row_security` compare with each row.
+
+A scope must be short and must not be held over a ``yield``: a context variable set inside a generator is seen by
+its consumer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NoReturn, TypeVar
+
+from django.apps import apps
+from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
+from django.db.models.lookups import Exact
+
+from tenants.models import Organization
+
+M = TypeVar("M", bound=models.Model)
+
+
+class ScopeError(RuntimeError):
+    """Tenant rows were touched without a scope, or across two. Always a defect of the program, never of a request."""
+
+    code = "scope_error"
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    organization: Organization | None  # None: the system scope
+    reason: str = ""
+
+    @property
+    def key(self) -> int | None:
+        return None if self.organization is None else int(self.organization.pk)
+
+
+_active: ContextVar[_Scope | None] = ContextVar("tessera_scope", default=None)
+
+
+def active() -> bool:
+    """Whether any scope is open in this context."""
+    return _active.get() is not None
+
+
+def current_organization() -> Organization:
+    """The organisation of the open scope. Raises :class:`ScopeError` outside, and in a system scope."""
+    organization = _require().organization
+    if organization is None:
+        raise ScopeError("The system scope has no organisation. Enter tenant_scope(organization).")
+    return organization
+
+
+@contextlib.contextmanager
+def tenant_scope(organization: Organization, *, using: str = DEFAULT_DB_ALIAS) -> Iterator[Organization]:
+    """Opens the rows of ``organization``, and of no other, until the block ends.
+
+    May be nested in itself and narrows a system scope. Raises :class:`ScopeError` for anything but a saved
+    ``Organization`` and inside the scope of another one. On PostgreSQL the block is one transaction.
+    """
+    if not isinstance(organization, Organization) or organization.pk is None:
+        raise ScopeError("tenant_scope needs a saved Organization. Without one there are no rows to see.")
+    outer = _active.get()
+    if outer is not None and outer.key not in (None, organization.pk):
+        raise ScopeError(f"The scope of organisation {outer.key} is open; leave it before entering {organization.pk}.")
+    with _opened(_Scope(organization), using):
+        yield organization
+
+
+@contextlib.contextmanager
+def system_scope(reason: str, *, using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
+    """Opens the rows of all organisations, for a look-up before the organisation is known.
+
+    ``reason`` says why in a sentence. Raises :class:`ScopeError` inside a tenant scope: a scope never widens.
+    """
+    if not isinstance(reason, str) or not reason.strip():
+        raise ScopeError("system_scope needs its reason, as a sentence.")
+    outer = _active.get()
+    if outer is not None and outer.key is not None:
+        raise ScopeError(f"The scope of organisation {outer.key} is open; a scope never widens.")
+    with _opened(_Scope(None, reason), using):
+        yield
+
+
+@contextlib.contextmanager
+def maintenance_scope(reason: str, *, using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
+    """A :func:`system_scope` without a transaction, for commands that manage their own, such as ``migrate``."""
+    if _active.get() is not None:
+        raise ScopeError("Maintenance starts outside every scope.")
+    scope = _Scope(None, reason)
+    on_server = connections[using].vendor == "postgresql"
+    if on_server:
+        _tell_database(scope, using, local=False)
+    try:
+        with _entered(scope):
+            yield
+    finally:
+        if on_server:
+            _tell_database(None, using, local=False)
+
+
+@contextlib.contextmanager
+def _opened(scope: _Scope, using: str) -> Iterator[None]:
+    outer = _active.get()
+    if connections[using].vendor != "postgresql":
+        with _entered(scope):
+            yield
+        return
+    with transaction.atomic(using=using):
+        _tell_database(scope, using)
+        with _entered(scope):
+            yield
+        if not connections[using].needs_rollback:
+            _tell_database(outer, using)
+
+
+@contextlib.contextmanager
+def _entered(scope: _Scope) -> Iterator[None]:
+    token = _active.set(scope)
+    try:
+        yield
+    finally:
+        _active.reset(token)
+
+
+def _tell_database(scope: _Scope | None, using: str, *, local: bool = True) -> None:
+    """Sets the two values that the row policies read, until the transaction (or the connection) ends."""
+    organization = "" if scope is None or scope.key is None else str(scope.key)
+    system = "on" if scope is not None and scope.key is None else "off"
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('tessera.organization', %s, %s), set_config('tessera.system', %s, %s)",
+            [organization, local, system, local],
+        )
+
+
+def _require() -> _Scope:
+    scope = _active.get()
+    if scope is None:
+        raise ScopeError("Rows of an organisation are reached inside tenant_scope(organization) only.")
+    return scope
+
+
+def check_owner(row: models.Model) -> None:
+    """Raises :class:`ScopeError` unless ``row`` may be changed in the open scope."""
+    key = _require().key
+    if key is not None and getattr(row, "organization_id", None) != key:
+        raise ScopeError(f"A {type(row).__name__} of another organisation cannot be changed here.")
+
+
+class _InScope(Exact):  # type: ignore[type-arg]
+    """``organization_id = n``, bound when the statement is compiled, so that a query set never changes scope.
+
+    The right side is the organisation in whose scope the query set was made, 0 for a system scope.
+    """
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        key = _require().key
+        made_in = getattr(self.rhs, "value", self.rhs) or None
+        if made_in is not None and key != made_in:
+            raise ScopeError(f"A query made in the scope of organisation {made_in} was run in another scope.")
+        if key is None:
+            return "1 = 1", []
+        column, params = self.process_lhs(compiler, connection)
+        return f"{column} = %s", [*params, key]
+
+    as_oracle = as_sql
+
+
+class TenantQuerySet(models.QuerySet[M]):
+    """The rows of one organisation. Writes are checked; what cannot be checked is refused."""
+
+    def _insert(self, objs: Sequence[M], *args: Any, on_conflict: Any = None, **kwargs: Any) -> Any:
+        scope = _require()
+        if on_conflict == models.constants.OnConflict.UPDATE:
+            raise ScopeError("An insert that updates on conflict could overwrite another organisation's row.")
+        for row in objs:
+            if row.organization_id is None and scope.key is not None:  # type: ignore[attr-defined]
+                row.organization = scope.organization  # type: ignore[attr-defined]
+            check_owner(row)
+            _check_relations(row)
+        return super()._insert(objs, *args, on_conflict=on_conflict, **kwargs)  # type: ignore[misc]
+
+    def _update(self, values: Any) -> Any:
+        key = _require().key
+        for field, _, value in values:
+            if field.name == "organization" and key is not None and value not in (key, _active_organization()):
+                raise ScopeError("A row never changes its organisation.")
+        return super()._update(values)  # type: ignore[misc]
+
+    def update(self, **kwargs: Any) -> int:
+        if {"organization", "organization_id"} & kwargs.keys():
+            raise ScopeError("A row never changes its organisation.")
+        return super().update(**kwargs)
+
+    def bulk_update(self, objs: Any, fields: Any, batch_size: int | None = None) -> int:
+        rows = list(objs)
+        for row in rows:
+            check_owner(row)
+            _check_relations(row)
+        return super().bulk_update(rows, fields, batch_size=batch_size)
+
+    def raw(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise ScopeError("Raw SQL cannot be held inside an organisation; write the query with the ORM.")
+
+    def extra(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise ScopeError("Raw SQL cannot be held inside an organisation; write the query with the ORM.")
+
+
+def _active_organization() -> Organization | None:
+    scope = _active.get()
+    return None if scope is None else scope.organization
+
+
+def _check_relations(row: models.Model) -> None:
+    """Refuses a row that points at a loaded row of another organisation."""
+    for field in row._meta.concrete_fields:
+        if field.is_relation and field.is_cached(row):
+            other = field.get_cached_value(row)
+            owner = getattr(other, "organization_id", None)
+            if owner is not None and owner != row.organization_id:  # type: ignore[attr-defined]
+                raise ScopeError(f"{type(row).__name__}.{field.name} points at a row of another organisation.")
+
+
+class TenantManager(models.Manager[M]):
+    """The manager of every tenant table, also its ``_base_manager``. Raises :class:`ScopeError` outside a scope."""
+
+    def get_queryset(self) -> TenantQuerySet[M]:
+        scope = _require()
+        rows: TenantQuerySet[M] = TenantQuerySet(self.model, using=self._db, hints=self._hints)  # type: ignore[attr-defined]
+        return rows.filter(_InScope(models.F("organization_id"), scope.key or 0))
+
+    def raw(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise ScopeError("Raw SQL cannot be held inside an organisation; write the query with the ORM.")
+
+
+def tenant_models() -> list[type[models.Model]]:
+    """Every model whose rows belong to one organisation."""
+    return [model for model in apps.get_models() if isinstance(model._default_manager, TenantManager)]
+
+
+@lru_cache(maxsize=1)
+def _tenant_tables() -> re.Pattern[str]:
+    names = "|".join(re.escape(model._meta.db_table) for model in tenant_models())
+    return re.compile(rf"\b(?:{names or '(?!)'})\b")
+
+
+_ROWS = re.compile(r"\s*(?:SELECT|INSERT|UPDATE|DELETE|WITH|REPLACE|MERGE|EXPLAIN|TRUNCATE|COPY|VALUES|\()", re.IGNORECASE)
+
+
+def guard(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    """Wraps every statement of a connection: one that touches rows of a tenant table needs a scope."""
+    if _active.get() is None and isinstance(sql, str) and _ROWS.match(sql) and _tenant_tables().search(sql):
+        raise ScopeError("Rows of an organisation are reached inside tenant_scope(organization) only.")
+    return execute(sql, params, many, context)
+
+
+def guard_connection(*, connection: Any, **_: Any) -> None:
+    """Puts :func:`guard` before all other wrappers of a new connection, once."""
+    if guard not in connection.execute_wrappers:
+        connection.execute_wrappers.insert(0, guard)
