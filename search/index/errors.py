@@ -1,0 +1,42 @@
+"""What can go wrong with an index: each error has a code, a sentence for the person and a hint what to do."""
+
+from __future__ import annotations
+
+
+class IndexFailure(Exception):
+    """The base of all. ``str(error)`` is the sentence."""
+
+    code = "index_failed"
+    hint = "Rebuild the index from the rows with `manage.py reindex`."
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class IndexLocked(IndexFailure):
+    """Another process holds the embedded index."""
+
+    code = "index_locked"
+    hint = "Stop the running product and try again, or use a Qdrant server (TESSERA_QDRANT_URL)."
+
+
+class IndexMismatch(IndexFailure):
+    """The index was made for other vectors or by another version of its layout."""
+
+    code = "index_mismatch"
+
+
+class IndexClosed(IndexFailure):
+    """The object was closed, or carried into a forked process."""
+
+    code = "index_closed"
+    hint = "Open the index after the fork, through open_index()."
+
+
+class LocalModeRefused(IndexFailure):
+    """The address is not a server's; qdrant-client would run its own slow engine instead."""
+
+    code = "index_local_mode"
+    hint = "Set TESSERA_QDRANT_URL to http://host:6333 of a Qdrant server, or leave it empty for Qdrant Edge."

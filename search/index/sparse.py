@@ -1,0 +1,72 @@
+"""BM25 as sparse vectors, made by the same code for Qdrant Edge and for a Qdrant server.
+
+The weight of a term depends on the mean length of a passage, which is therefore fixed when an index is created and
+saved with it: vectors made with different means do not compare. The inverse document frequency is Qdrant's part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import qdrant_edge
+
+
+DEFAULT_AVERAGE_LENGTH = 120.0
+"""Mean number of indexed terms of a passage, where there are no passages yet to count."""
+
+K1 = 1.2
+B = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class SparseTerms:
+    """A sparse vector: ``values[i]`` is the weight of the term with hash ``indices[i]``."""
+
+    indices: list[int]
+    values: list[float]
+
+
+class Bm25Encoder:
+    """Text to BM25 weights (Robertson and Zaragoza, 2009) with English stemming and stop words. Thread-safe."""
+
+    def __init__(self, average_length: float) -> None:
+        if not (math.isfinite(average_length) and average_length > 0):
+            raise ValueError(f"A mean passage length of {average_length} makes no sense.")
+        self.average_length = average_length
+        self._bm25 = qdrant_edge.Bm25(
+            qdrant_edge.Bm25Config(k=K1, b=B, avg_len=average_length, language="english", lowercase=True)
+        )
+
+    def passage(self, text: str) -> SparseTerms:
+        """The weights of a passage's terms. Without any term both lists are empty."""
+        vector = self._bm25.embed_document(text)
+        return SparseTerms(list(vector.indices), list(vector.values))
+
+    def query(self, text: str) -> SparseTerms:
+        """Each distinct term of a question with weight 1; stop words are none."""
+        vector = self._bm25.embed_query(text)
+        return SparseTerms(list(vector.indices), list(vector.values))
+
+
+_TERMS = Bm25Encoder(DEFAULT_AVERAGE_LENGTH)
+
+
+def terms(text: str) -> frozenset[int]:
+    """The hashes of a text's terms, as the index counts them: two words match when these meet."""
+    return frozenset(_TERMS.query(text).indices)
+
+
+def average_length(texts: Iterable[str]) -> float:
+    """Mean number of distinct indexed terms of ``texts``, or the default where there are none.
+
+    The encoder counts repeated terms too, but tells only the distinct ones; the ratio is near one for passages of a
+    few hundred words, and BM25 is flat around the mean.
+    """
+    total = count = 0
+    for text in texts:
+        length = len(_TERMS.query(text).indices)
+        if length:
+            total, count = total + length, count + 1
+    return total / count if count else DEFAULT_AVERAGE_LENGTH
