@@ -12,7 +12,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 application = get_asgi_application()
 
 if env().mode == "production" and env().load_models:
-    # `manage.py serve` does the same in the embedded mode; a web worker of production only needs the service's address.
+    # `manage.py serve` does the same in the embedded mode.
     from config.runtime import start_runtime
 
     start_runtime()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-
 from typing import Any
 
 from celery import Celery
@@ -18,7 +17,7 @@ app.autodiscover_tasks(["ingestion"])
 
 @worker_init.connect
 def _load_models(**kwargs: Any) -> None:
-    """A worker of its own embeds through its own runtime; the embedded mode's worker thread shares the server's."""
+    """A worker process embeds through its own runtime; the embedded worker thread shares the server's."""
     from config.env import env
     from config.runtime import start_runtime
 

@@ -49,11 +49,17 @@ def _production(e: Env) -> Iterator[CheckMessage]:
             id="tessera.E011",
         )
     if "*" in e.allowed_hosts.split(","):
-        yield Error("Every host name is allowed.", hint="List yours in TESSERA_ALLOWED_HOSTS.", id="tessera.E012")
+        yield Error(
+            "Every host name is allowed.", hint="List yours in TESSERA_ALLOWED_HOSTS.", id="tessera.E012"
+        )
     if not e.database_url.startswith("postgres"):
         yield Error("Production needs PostgreSQL.", hint="Set TESSERA_DATABASE_URL.", id="tessera.E013")
     if not e.broker_url:
-        yield Error("Production needs a broker.", hint="Set TESSERA_BROKER_URL to Redis or RabbitMQ.", id="tessera.E014")
+        yield Error(
+            "Production needs a broker.",
+            hint="Set TESSERA_BROKER_URL to Redis or RabbitMQ.",
+            id="tessera.E014",
+        )
     if not e.qdrant_url:
         yield Error(
             "The embedded index belongs to one process and cannot be shared in production.",

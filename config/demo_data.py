@@ -42,7 +42,9 @@ def seed() -> None:
     }
     users = get_user_model()
     for username, slug, role in PEOPLE:
-        user, created = users.objects.get_or_create(username=username, defaults={"email": f"{username}@{slug}.example"})
+        user, created = users.objects.get_or_create(
+            username=username, defaults={"email": f"{username}@{slug}.example"}
+        )
         if created or not user.check_password(demo_password()):
             user.set_password(demo_password())
             user.save()

@@ -21,34 +21,63 @@ class Env(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TESSERA_", env_file=None, extra="ignore")
 
-    mode: Literal["embedded", "production"] = Field("embedded", description="One process with everything inside, or the parts apart.")
+    mode: Literal["embedded", "production"] = Field(
+        "embedded", description="One process with everything inside, or the parts apart."
+    )
     debug: bool = Field(False, description="Django's debug pages. Refused in production.")
-    secret_key: str = Field("", description="Signs sessions and derives cache salts. Made and kept under var/ in the embedded mode; required in production.")
-    allowed_hosts: str = Field("localhost,127.0.0.1,[::1]", description="Host names that are answered, separated by commas.")
-    trusted_origins: str = Field("", description="Origins such as https://search.example.org trusted for forms, separated by commas.")
+    secret_key: str = Field(
+        "",
+        description="Signs sessions and derives cache salts. Made and kept under var/ in the embedded mode; required in production.",
+    )
+    allowed_hosts: str = Field(
+        "localhost,127.0.0.1,[::1]", description="Host names that are answered, separated by commas."
+    )
+    trusted_origins: str = Field(
+        "", description="Origins such as https://search.example.org trusted for forms, separated by commas."
+    )
     secure_cookies: bool = Field(False, description="Cookies and HSTS for https only. Set it behind TLS.")
     var_dir: Path = Field(ROOT / "var", description="All state of the embedded mode.")
-    models_dir: Path = Field(Path.home() / ".cache" / "tessera" / "models", description="Where verified weights are kept.")
+    models_dir: Path = Field(
+        Path.home() / ".cache" / "tessera" / "models", description="Where verified weights are kept."
+    )
     hub_url: str = Field("https://huggingface.co", description="The model hub that weights are fetched from.")
-    database_url: str = Field("", description="postgresql://user:password@host:port/name. Empty: SQLite under var/.")
-    broker_url: str = Field("", description="Celery's broker, redis:// or amqp://. Empty: files under var/ and a worker thread.")
+    database_url: str = Field(
+        "", description="postgresql://user:password@host:port/name. Empty: SQLite under var/."
+    )
+    broker_url: str = Field(
+        "", description="Celery's broker, redis:// or amqp://. Empty: files under var/ and a worker thread."
+    )
     redis_url: str = Field("", description="Django's shared cache. Empty: memory of the process.")
     qdrant_url: str = Field("", description="A Qdrant server. Empty: Qdrant Edge inside the process.")
     qdrant_api_key: str = Field("", description="The Qdrant server's key.")
     s3_bucket: str = Field("", description="Bucket for uploaded files. Empty: var/files.")
     s3_endpoint_url: str = Field("", description="Endpoint of an S3-compatible storage.")
-    inference_url: str = Field("", description="The inference service. Empty: the engine runs in this process.")
-    inference_api_key: str = Field("", description="Bearer key between the web processes and the inference service.")
-    model: str = Field("qwen2.5-coder-0.5b-instruct", description="The language model, by its name in the catalog.")
-    model_format: Literal["fp32", "bf16", "int8"] = Field("int8", description="Number format of the language model's matrices.")
-    embedding_model: str = Field("all-MiniLM-L6-v2", description="The embedding model, by its name in the catalog.")
+    inference_url: str = Field(
+        "", description="The inference service. Empty: the engine runs in this process."
+    )
+    inference_api_key: str = Field(
+        "", description="Bearer key between the web processes and the inference service."
+    )
+    model: str = Field(
+        "qwen2.5-coder-0.5b-instruct", description="The language model, by its name in the catalog."
+    )
+    model_format: Literal["fp32", "bf16", "int8"] = Field(
+        "int8", description="Number format of the language model's matrices."
+    )
+    embedding_model: str = Field(
+        "all-MiniLM-L6-v2", description="The embedding model, by its name in the catalog."
+    )
     max_model_len: int = Field(4096, description="Longest prompt plus output, in tokens.")
     kv_cache_tokens: int = Field(32768, description="Size of the paged KV cache, in tokens.")
     num_threads: int = Field(0, description="Processor threads of the models; 0 leaves it to torch.")
-    load_models: bool = Field(True, description="Load models in the serving process. Off for tests and commands.")
+    load_models: bool = Field(
+        True, description="Load models in the serving process. Off for tests and commands."
+    )
     context_tokens: int = Field(1400, description="Token budget of the passages in a prompt.")
     max_answer_tokens: int = Field(256, description="Longest answer, in tokens.")
-    min_similarity: float = Field(0.30, description="Below this best cosine similarity a question is answered 'not in your documents'.")
+    min_similarity: float = Field(
+        0.30, description="Below this best cosine similarity a question is answered 'not in your documents'."
+    )
     max_upload_mb: int = Field(100, description="Largest upload, in megabytes.")
     parse_memory_mb: int = Field(1024, description="Memory limit of the parsing process, in megabytes.")
     parse_wall_seconds: int = Field(90, description="Time limit of parsing one file, in seconds.")
@@ -57,8 +86,16 @@ class Env(BaseSettings):
     sweep_seconds: int = Field(15, description="How often the sweeper looks for jobs that nobody works on.")
     signup: bool = Field(False, description="Whether strangers may create an account.")
     host: str = Field("127.0.0.1", description="Address that `make run` listens on.")
-    port: int = Field(8000, description="Port that `make run` listens on. Also read from PORT.", validation_alias=AliasChoices("TESSERA_PORT", "PORT"))
-    demo_password: str = Field("", description="Password of the demo accounts. Also read from DEMO_PASSWORD. Empty: a random one, kept under var/.", validation_alias=AliasChoices("TESSERA_DEMO_PASSWORD", "DEMO_PASSWORD"))
+    port: int = Field(
+        8000,
+        description="Port that `make run` listens on. Also read from PORT.",
+        validation_alias=AliasChoices("TESSERA_PORT", "PORT"),
+    )
+    demo_password: str = Field(
+        "",
+        description="Password of the demo accounts. Also read from DEMO_PASSWORD. Empty: a random one, kept under var/.",
+        validation_alias=AliasChoices("TESSERA_DEMO_PASSWORD", "DEMO_PASSWORD"),
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @model_validator(mode="before")

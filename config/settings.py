@@ -37,7 +37,8 @@ def _databases() -> dict[str, Any]:
                 "OPTIONS": {
                     "transaction_mode": "IMMEDIATE",
                     "timeout": 30,
-                    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=30000;",
+                    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
+                    "PRAGMA busy_timeout=30000;",
                 },
                 "TEST": {"NAME": VAR / "test.sqlite3"},
             }
@@ -147,10 +148,17 @@ STORAGES: dict[str, Any] = {
     "default": (
         {
             "BACKEND": "storages.backends.s3.S3Storage",
-            "OPTIONS": {"bucket_name": ENV.s3_bucket, "endpoint_url": ENV.s3_endpoint_url or None, "default_acl": "private"},
+            "OPTIONS": {
+                "bucket_name": ENV.s3_bucket,
+                "endpoint_url": ENV.s3_endpoint_url or None,
+                "default_acl": "private",
+            },
         }
         if ENV.s3_bucket
-        else {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": VAR / "files"}}
+        else {
+            "BACKEND": "django.core.files.storage.FileSystemStorage",
+            "OPTIONS": {"location": VAR / "files"},
+        }
     ),
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }

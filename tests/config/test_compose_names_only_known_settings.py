@@ -41,7 +41,9 @@ def test_every_variable_exists_in_env() -> None:
 def test_every_placeholder_is_in_the_example() -> None:
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     required = set(re.findall(r"\$\{(\w+):\?", text))
-    example = {line.split("=")[0] for line in (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()}
+    example = {
+        line.split("=")[0] for line in (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+    }
     assert required <= example
 
 

@@ -16,7 +16,9 @@ DOCUMENT = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 def test_setting_has_a_row_with_its_description(name: str) -> None:
     field = Env.model_fields[name]
     assert field.description
-    row = next((line for line in DOCUMENT.splitlines() if line.startswith(f"| `TESSERA_{name.upper()}` |")), None)
+    row = next(
+        (line for line in DOCUMENT.splitlines() if line.startswith(f"| `TESSERA_{name.upper()}` |")), None
+    )
     assert row is not None, f"docs/configuration.md does not list TESSERA_{name.upper()}"
     assert field.description in row
 

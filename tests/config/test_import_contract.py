@@ -14,7 +14,11 @@ LAYER = {"tenants": 0, "search": 1, "ingestion": 2, "config": 3}
 
 def test_imports_follow_the_layers() -> None:
     run = subprocess.run(
-        [Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True, check=False
+        [Path(sys.executable).with_name("lint-imports")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
 

