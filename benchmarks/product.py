@@ -39,8 +39,10 @@ class Product:
     def key(self, organization: str, scopes: str = "read,write") -> str:
         """A new API key."""
         run = subprocess.run(
-            [sys.executable, "manage.py", "apikey", "create", "--organization", organization]
-            + ["--name", "benchmark", "--scopes", scopes],  # noqa: RUF005
+            [
+                *(sys.executable, "manage.py", "apikey", "create", "--organization", organization),
+                *("--name", "benchmark", "--scopes", scopes),
+            ],
             cwd=ROOT,
             env={**os.environ, "TESSERA_VAR_DIR": str(self.var_dir)},
             capture_output=True,
