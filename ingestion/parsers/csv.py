@@ -1,0 +1,34 @@
+"""Comma separated values: every row as ``Header: value; Header: value``, so that a row is understood alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from ingestion.guards import Limits, TextBudget
+from ingestion.parsed import ParsedDocument
+from ingestion.parsers.text import read_text
+from ingestion.sniff import CSV
+from ingestion.text import PageBuilder, header_of, one_line, row_text
+
+MEDIA_TYPES = (CSV,)
+
+
+def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument:
+    text = read_text(path, limits)
+    first = text[:8192].split("\n", 1)[0]
+    try:
+        dialect: type[csv.Dialect] | csv.Dialect = csv.Sniffer().sniff(text[:8192], delimiters=",;\t|")
+    except csv.Error:
+        dialect = csv.excel_tab if first.count("\t") > first.count(",") else csv.excel
+    csv.field_size_limit(10_000_000)
+    page = PageBuilder(1, TextBudget(limits))
+    header: list[str] | None = None
+    for row in csv.reader(io.StringIO(text), dialect):
+        cells = [one_line(cell) for cell in row]
+        if header is None and (header := header_of(cells)) is not None:
+            page.line(" | ".join(cell for cell in cells if cell))
+        else:
+            page.line(row_text(header, cells))
+    return ParsedDocument(CSV, (page.build(),))

@@ -1,0 +1,131 @@
+"""HTML by lxml: what a person would see, with headings, and the facts in the head."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from lxml import etree
+
+from ingestion.guards import IngestionFailure, Limits, TextBudget
+from ingestion.parsed import ParsedDocument
+from ingestion.sniff import HTML
+from ingestion.text import PageBuilder, clean, decode, header_of, one_line, row_text
+
+MEDIA_TYPES = (HTML,)
+_CHARSET = re.compile(rb"charset\s*=\s*[\"']?([\w.:-]+)", re.I)
+_DROPPED = frozenset("script style noscript template head svg math iframe object select button textarea".split())
+_BLOCKS = frozenset(
+    "address article aside blockquote body dd details dialog div dl dt fieldset figcaption figure footer form h1 h2 h3 "
+    "h4 h5 h6 header hr html li main nav ol p pre section summary table tbody tfoot thead tr td th ul caption".split()
+)
+_HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])", re.I)
+
+
+def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument:
+    if path.stat().st_size > 4 * limits.max_characters:
+        raise IngestionFailure("too_large")
+    data = path.read_bytes()
+    declared = _CHARSET.search(data[:4096])
+    source = clean(decode(data, declared=declared[1].decode("ascii") if declared else ""))
+    parser = etree.HTMLParser(encoding="utf-8", no_network=True, huge_tree=True, remove_pis=True)
+    root = etree.fromstring(source.encode("utf-8"), parser)
+    if root is None:
+        raise IngestionFailure("empty")
+    page = PageBuilder(1, TextBudget(limits))
+    _walk(root, page)
+    facts = _facts(root)
+    try:
+        created = date.fromisoformat(facts.get("date", "")[:10])
+    except ValueError:
+        created = None
+    return ParsedDocument(
+        HTML, (page.build(),), facts.get("title", ""), facts.get("author", ""), created, root.get("lang") or ""
+    )
+
+
+def _facts(root: Any) -> dict[str, str]:
+    facts: dict[str, str] = {}
+    for item in root.iter("title", "meta"):
+        if item.tag == "title":
+            facts.setdefault("title", item.text or "")
+            continue
+        name = (item.get("name") or item.get("property") or "").lower()
+        if name in ("author", "article:author", "dc.creator"):
+            facts.setdefault("author", item.get("content") or "")
+        elif name in ("date", "article:published_time", "dc.date", "dcterms.created"):
+            facts.setdefault("date", item.get("content") or "")
+    return facts
+
+
+def _hidden(element: Any) -> bool:
+    return "hidden" in element.attrib or bool(_HIDDEN.search(element.get("style") or ""))
+
+
+def _walk(root: Any, page: PageBuilder) -> None:
+    """Iterative, since the depth of a page is its author's choice."""
+    skipped: Any = None
+    run: list[str] = []
+    tables: list[tuple[list[str] | None, int]] = []
+    rows: list[list[str]] = []
+
+    def flush(tag: str) -> None:
+        text = "\n".join(" ".join(line.split()) for line in "".join(run).split("\x1f")).strip()
+        run.clear()
+        if not text:
+            return
+        if tag in ("h1", "h2", "h3", "h4", "h5", "h6"):
+            page.heading(text, int(tag[1]))
+        elif tag == "li":
+            page.line("- " + text)
+        else:
+            page.block(text)
+
+    for event, element in etree.iterwalk(root, events=("start", "end")):
+        tag = element.tag if isinstance(element.tag, str) else ""
+        if event == "start":
+            if skipped is None:
+                if not tag or tag in _DROPPED or _hidden(element):
+                    skipped = element
+                    continue
+                if tag in _BLOCKS and not rows:
+                    parent = element.getparent()
+                    flush(str(parent.tag) if parent is not None else "")
+                if tag == "table":
+                    tables.append((None, 0))
+                elif tag == "tr" and tables:
+                    rows.append([])
+                elif tag in ("td", "th"):
+                    run.append(" ")
+                elif tag == "br":
+                    run.append("\x1f")
+                run.append(element.text or "")
+            continue
+        if skipped is element:
+            skipped = None
+            run.append(element.tail or "")
+            continue
+        if skipped is not None:
+            continue
+        if tag in ("td", "th") and rows:
+            rows[-1].append(one_line("".join(run)))
+            run.clear()
+        elif tag == "tr" and rows and tables:
+            cells, (header, count) = rows.pop(), tables[-1]
+            first = header_of(cells) if count == 0 else None
+            line = row_text(None if first else header, cells)
+            tables[-1] = (first or header, count + 1)
+            run.clear()
+            if rows:
+                run.append(line + " ")
+            else:
+                (page.block if count == 0 else page.line)(line)
+        elif tag == "table" and tables:
+            tables.pop()
+        elif tag in _BLOCKS and not rows:
+            flush(tag)
+        if element is not root:
+            run.append(element.tail or "")
+    flush("")

@@ -1,0 +1,92 @@
+"""PDF by pypdf: text by page, the outline as headings, the information dictionary.
+
+A page that cannot be read counts as a page without text, as long as another one can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from pypdf import PdfReader
+from pypdf.errors import LimitReachedError
+
+from ingestion.guards import IngestionFailure, Limits, TextBudget
+from ingestion.parsed import Heading, ParsedDocument, ParsedPage
+from ingestion.sniff import PDF
+from ingestion.text import clean, one_line
+
+MEDIA_TYPES = (PDF,)
+
+
+def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument:
+    """Raises ``encrypted``, ``too_many_pages``, ``too_large``; ``bomb`` or ``malformed`` if no page is readable."""
+    reader = PdfReader(path, strict=False)
+    if reader.is_encrypted and not reader.decrypt(password or ""):
+        raise IngestionFailure("encrypted")
+    count = len(reader.pages)
+    if count > limits.max_pages:
+        raise IngestionFailure("too_many_pages")
+    budget = TextBudget(limits)
+    texts: list[str] = []
+    failures: list[Exception] = []
+    for index in range(count):
+        try:
+            text = clean(reader.pages[index].extract_text() or "").strip()
+        except (IngestionFailure, MemoryError):
+            raise
+        except Exception as error:  # pypdf raises six kinds of exception on broken pages
+            failures.append(error)
+            text = ""
+        budget.spend(len(text))
+        texts.append(text)
+    if failures and not any(texts):
+        bomb = any(isinstance(error, LimitReachedError) for error in failures)
+        raise IngestionFailure("bomb" if bomb else "malformed")
+    headings = _headings(reader, texts)
+    pages = tuple(ParsedPage(n + 1, text, tuple(headings.get(n, ()))) for n, text in enumerate(texts))
+    title, author, created = _information(reader)
+    return ParsedDocument(PDF, pages, title, author, created)
+
+
+def _information(reader: PdfReader) -> tuple[str, str, date | None]:
+    try:
+        information = reader.metadata
+        title, author = (str(information.title or ""), str(information.author or "")) if information else ("", "")
+    except Exception:  # a broken dictionary is no reason to refuse the text
+        return "", "", None
+    try:
+        created = information.creation_date if information else None
+    except Exception:  # dates are often malformed
+        created = None
+    return title, author, created.date() if created else None
+
+
+def _headings(reader: PdfReader, texts: list[str]) -> dict[int, list[Heading]]:
+    """Outline entries whose title is found on the page they point to, in the order of the page."""
+    found: dict[int, list[Heading]] = {}
+    try:
+        entries = list(_flat(reader.outline, 1))[:5000]
+    except Exception:  # cyclic or broken outlines
+        return found
+    for title, level, item in entries:
+        try:
+            index = reader.get_destination_page_number(item)
+        except Exception:  # a destination outside the document
+            continue
+        if index is None or not 0 <= index < len(texts) or not title:
+            continue
+        start = texts[index].find(title)
+        if start >= 0 and all(heading.start != start for heading in found.get(index, ())):
+            found.setdefault(index, []).append(Heading(start, level, title[:300]))
+    return {index: sorted(headings, key=lambda heading: heading.start) for index, headings in found.items()}
+
+
+def _flat(entries: Iterable[Any], level: int) -> Iterable[tuple[str, int, Any]]:
+    for entry in entries:
+        if isinstance(entry, list):
+            yield from _flat(entry, level + 1)
+        else:
+            yield one_line(str(entry.title or "")), min(level, 9), entry

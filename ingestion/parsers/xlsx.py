@@ -1,0 +1,59 @@
+"""Excel by openpyxl's streaming reader: every sheet is a page, every row ``Header: value; Header: value``."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time
+from pathlib import Path
+
+import openpyxl
+
+from ingestion.guards import Archive, IngestionFailure, Limits, TextBudget
+from ingestion.parsed import ParsedDocument, ParsedPage
+from ingestion.parsers import ooxml
+from ingestion.sniff import XLSX
+from ingestion.text import PageBuilder, header_of, one_line, row_text
+
+MEDIA_TYPES = (XLSX,)
+
+
+def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument:
+    with path.open("rb") as file:
+        archive = Archive(file, limits)
+        archive.refuse_entities()
+        facts = ooxml.core(archive)
+    with path.open("rb") as file:
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+        if len(book.worksheets) > limits.max_pages:
+            raise IngestionFailure("too_many_pages")
+        budget = TextBudget(limits)
+        pages = tuple(_sheet(sheet, number, budget) for number, sheet in enumerate(book.worksheets, 1))
+    return ParsedDocument(XLSX, pages, facts.title, facts.author, facts.created)
+
+
+def _sheet(sheet: object, number: int, budget: TextBudget) -> ParsedPage:
+    title = one_line(str(getattr(sheet, "title", "")))
+    page = PageBuilder(number, budget, label=f"Sheet {title}")
+    page.heading(title, 1)
+    sheet.reset_dimensions()  # type: ignore[attr-defined]  # the file's own claim may lie
+    header: list[str] | None = None
+    for values in sheet.iter_rows(values_only=True):  # type: ignore[attr-defined]
+        cells = [_cell(value) for value in values]
+        if not any(cells):
+            continue
+        if header is None and (header := header_of(cells)) is not None:
+            page.block(row_text(None, cells))
+        else:
+            page.line(row_text(header, cells))
+    return page.build()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.date().isoformat() if value.time() == time() else value.isoformat(" ", "minutes")
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    return one_line(str(value))
