@@ -178,6 +178,10 @@ class Engine:
         """Applies the model's chat template; see ``TextGenerator.render_chat``."""
         return self._tokenizer.render_chat(messages)
 
+    def encode(self, text: str) -> list[int]:
+        """Tokens of plain text; the strings of control tokens in it are text."""
+        return self._tokenizer.encode(text)
+
     def count_tokens(self, text: str) -> int:
         """How many tokens ``text`` has as plain text."""
         return len(self._tokenizer.encode(text))

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from inference.engine.engine import Engine
+from inference.engine.handle import RequestHandle
+from inference.request import PromptTokens
+from tests.engine.tiny import ACME, GLOBEX, TinyCheckpoint, drive, make_config, make_prompts, submit
+
+PROMPT = make_prompts(1, shortest=100, longest=101)[0]
+
+
+def cached_tokens(engine: Engine, handle: RequestHandle) -> int:
+    drive(engine)
+    return handle.result(0)[1].usage.cached_tokens
+
+
+def test_another_share_never_hits_private_blocks(llama: TinyCheckpoint) -> None:
+    engine = Engine(make_config(), llama)
+    assert cached_tokens(engine, submit(engine, PROMPT, share=ACME)) == 0
+    assert cached_tokens(engine, submit(engine, PROMPT, share=GLOBEX)) == 0
+    assert cached_tokens(engine, submit(engine, PROMPT, share=ACME)) == 96
+
+
+def test_only_blocks_wholly_inside_the_public_prefix_are_shared(llama: TinyCheckpoint) -> None:
+    engine = Engine(make_config(), llama)
+    prompt = PromptTokens(PROMPT.token_ids, public_prefix=40)
+    cached_tokens(engine, submit(engine, prompt, share=ACME))
+    assert cached_tokens(engine, submit(engine, prompt, share=GLOBEX)) == 32
+
+
+def test_the_same_text_as_public_and_as_private_prefix_is_not_mixed_up(llama: TinyCheckpoint) -> None:
+    engine = Engine(make_config(), llama)
+    cached_tokens(engine, submit(engine, PROMPT, share=ACME))
+    public = PromptTokens(PROMPT.token_ids, public_prefix=100)
+    assert cached_tokens(engine, submit(engine, public, share=GLOBEX)) == 0
+
+
+def test_int8_hits_end_on_the_grid_of_prompt_chunks(llama: TinyCheckpoint) -> None:
+    engine = Engine(make_config(weight_format="int8"), llama)
+    cached_tokens(engine, submit(engine, PROMPT))
+    assert cached_tokens(engine, submit(engine, PROMPT)) == 64

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from inference.engine.engine import Engine
+from inference.engine.handle import RequestHandle
+from inference.errors import Overloaded
+from inference.request import Finished, Priority, PromptTokens, Share
+from tests.engine.tiny import TinyCheckpoint, drive, greedy, make_config
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("weight_format", ["fp32", "int8"])
+def test_random_submits_aborts_and_preemptions_lose_no_block_and_no_request(
+    llama: TinyCheckpoint, seed: int, weight_format: str
+) -> None:
+    chance = random.Random(seed)
+    engine = Engine(
+        make_config(
+            weight_format=weight_format,
+            kv_cache_tokens=512,
+            max_batched_tokens=96,
+            max_running_requests=6,
+            max_queued_requests=24,
+        ),
+        llama,
+    )
+    system = tuple(chance.randrange(198) for _ in range(70))
+    handles: list[RequestHandle] = []
+    refused = 0
+    for _step in range(250):
+        for _ in range(chance.choice([0, 0, 1, 3])):
+            body = tuple(chance.randrange(198) for _ in range(chance.randrange(1, 160)))
+            key = chance.choice(["acme", "globex", "initech"])
+            share = Share(key, weight=chance.choice([0.5, 1.0, 4.0]), cache_salt=key.encode())
+            try:
+                handles.append(
+                    engine.submit(
+                        PromptTokens(system + body, public_prefix=70),
+                        greedy(chance.randrange(1, 60)),
+                        share=share,
+                        priority=chance.choice(list(Priority)),
+                    )
+                )
+            except Overloaded:
+                refused += 1
+        if handles and chance.random() < 0.2:
+            chance.choice(handles).abort()
+        engine.step()
+        engine.check_integrity()
+    drive(engine)
+
+    ends = [[event for event in handle if isinstance(event, Finished)] for handle in handles]
+    assert all(len(end) == 1 for end in ends), "a request has no end, or two"
+    reasons = {end[0].reason for end in ends}
+    assert reasons == {"length", "aborted"}
+    metrics = engine.metrics()
+    assert metrics["num_preemptions_total"] > 0, "the traffic was too light to preempt anybody"
+    assert metrics["prefix_cache_hits"] > 0
+    assert refused > 0
+    assert metrics["requests_finished_total"] == len(handles)
+    assert metrics["kv_cache_usage_perc"] == 0
+    assert metrics["num_requests_waiting"] == metrics["num_requests_running"] == 0
