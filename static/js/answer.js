@@ -1,0 +1,169 @@
+// The answer block: asks, streams, stops, asks again. Text that streams is set as text, never as markup; only the
+// finished answer, which the server rendered and sanitised, is markup.
+import { postForm } from "./http.js";
+import { fillSources } from "./sources.js";
+
+export function startAnswers() {
+  for (const element of document.querySelectorAll("[data-answer]")) new AnswerBlock(element);
+}
+
+class AnswerBlock {
+  constructor(element) {
+    this.element = element;
+    this.form = element.querySelector("[data-ask]");
+    this.text = element.querySelector("[data-text]");
+    this.sources = element.querySelector("[data-sources]");
+    this.status = element.querySelector("[data-status]");
+    this.stopButton = element.querySelector("[data-stop]");
+    this.againButton = element.querySelector("[data-again]");
+    this.followUp = element.querySelector("[data-followup]");
+    this.events = null;
+    this.stopUrl = "";
+    this.run = 0;
+    this.form?.addEventListener("submit", (event) => { event.preventDefault(); this.ask(); });
+    this.stopButton.addEventListener("click", () => this.stop());
+    this.againButton.addEventListener("click", () => this.ask());
+    addEventListener("pagehide", () => this.events?.close());
+    if (element.dataset.events) this.follow(element.dataset.events, element.dataset.stopUrl);
+    else if (element.hasAttribute("data-auto")) this.whenReady(() => this.ask());
+    else this.againButton.hidden = !this.form;
+  }
+
+  /** Waits for the models, so that a question asked while they load is answered and not refused. */
+  whenReady(then) {
+    if (!document.querySelector("[data-readyz]")) return then();
+    this.form.hidden = true;
+    this.say("Waiting for the models to load", true);
+    document.addEventListener("tessera:ready", then, { once: true });
+  }
+
+  async ask() {
+    const run = ++this.run;
+    this.events?.close();
+    this.begin();
+    try {
+      const asked = await postForm(this.form.action, new FormData(this.form));
+      if (run !== this.run) return;
+      if (asked.conversation_id) this.remember(asked);
+      this.follow(asked.events_url, asked.stop_url);
+    } catch (error) {
+      if (run === this.run) this.fail(error.message);
+    }
+  }
+
+  begin() {
+    this.element.dataset.state = "asking";
+    if (this.form) this.form.hidden = true;
+    this.text.replaceChildren();
+    this.sources.hidden = true;
+    this.followUp && (this.followUp.hidden = true);
+    this.stopButton.hidden = false;
+    this.againButton.hidden = true;
+    this.say("Searching your documents", true);
+  }
+
+  follow(eventsUrl, stopUrl) {
+    this.stopUrl = stopUrl ?? "";
+    this.stopButton.hidden = false;
+    if (this.form) this.form.hidden = true;
+    const events = new EventSource(eventsUrl);
+    this.events = events;
+    let drops = 0;
+    const on = (name, handle) => events.addEventListener(name, (event) => {
+      drops = 0;
+      if (event.data !== undefined) handle(JSON.parse(event.data));
+    });
+    on("sources", () => this.say("Reading the passages", true));
+    on("answer.delta", (data) => this.append(data.text ?? data.delta ?? ""));
+    on("answer.completed", (data) => { events.close(); this.complete(data); });
+    events.addEventListener("error", (event) => {
+      if (event.data !== undefined) {
+        events.close();
+        const data = JSON.parse(event.data);
+        this.fail(data.message ?? data.error?.message ?? "The answer could not be written.", data.hint);
+      } else if (++drops > 5 || events.readyState === EventSource.CLOSED) {
+        events.close();
+        this.fail("The connection to the server broke.");
+      }
+    });
+  }
+
+  append(piece) {
+    if (!this.text.classList.contains("streaming")) {
+      this.text.classList.add("streaming");
+      this.text.setAttribute("aria-busy", "true");
+      this.say("Writing");
+    }
+    this.text.append(piece);
+  }
+
+  complete(data) {
+    this.rest(data.status);
+    this.text.innerHTML = data.html;
+    fillSources(this.sources, data.status, data.citations ?? [], data.nearest ?? []);
+    this.say(data.status === "stopped" ? "Stopped" : "");
+    if (this.followUp) this.followUp.hidden = false;
+  }
+
+  async stop() {
+    this.stopButton.disabled = true;
+    try {
+      if (this.stopUrl) await postForm(this.stopUrl, new FormData());
+      else throw new Error("nothing to stop yet");
+    } catch {
+      this.run += 1;
+      this.events?.close();
+      this.rest("stopped");
+      this.say("Stopped");
+    }
+  }
+
+  rest(state) {
+    this.element.dataset.state = state;
+    this.text.classList.remove("streaming");
+    this.text.removeAttribute("aria-busy");
+    this.stopButton.hidden = true;
+    this.stopButton.disabled = false;
+    this.againButton.hidden = !this.form;
+  }
+
+  fail(message, hint) {
+    this.rest("failed");
+    this.say("");
+    const notice = document.createElement("p");
+    notice.className = "notice error";
+    notice.setAttribute("role", "alert");
+    notice.append(hint ? `${message} ${hint}` : message);
+    const retry = document.createElement("button");
+    retry.type = "button";
+    retry.className = "button compact";
+    retry.textContent = "Try again";
+    retry.addEventListener("click", () => this.ask());
+    const actions = document.createElement("div");
+    actions.className = "actions";
+    if (this.form) actions.append(retry);
+    this.text.replaceChildren(notice, actions);
+  }
+
+  say(sentence, working = false) {
+    this.status.replaceChildren();
+    if (working) {
+      const spinner = document.createElement("span");
+      spinner.className = "spinner";
+      spinner.setAttribute("aria-hidden", "true");
+      this.status.append(spinner);
+    }
+    this.status.append(sentence);
+  }
+
+  /** Puts the turn into the address, so that a reload shows this answer and asks nothing again. */
+  remember(asked) {
+    if (this.followUp) this.followUp.querySelector('[name="conversation"]').value = asked.conversation_id;
+    const field = this.form.querySelector('[name="conversation"]');
+    if (field) field.value = asked.conversation_id;
+    if (!asked.turn_id || !this.element.hasAttribute("data-in-address")) return;
+    const address = new URL(location.href);
+    address.searchParams.set("turn", asked.turn_id);
+    history.replaceState(null, "", address);
+  }
+}

@@ -1,0 +1,29 @@
+// Requests to our own server, with the token that it put on <body> for htmx.
+
+export function csrfHeaders() {
+  return JSON.parse(document.body.getAttribute("hx-headers") ?? "{}");
+}
+
+/** Posts a form's fields and returns the parsed JSON. Throws an Error whose message a person can read. */
+export async function postForm(url, fields, signal) {
+  const response = await fetch(url, {
+    method: "POST",
+    headers: { Accept: "application/json", ...csrfHeaders() },
+    body: fields,
+    credentials: "same-origin",
+    signal,
+  });
+  const body = await response.json().catch(() => null);
+  if (!response.ok) throw new Error(messageOf(body, response.status));
+  return body;
+}
+
+/** The sentence in an error body, or one made from the status. */
+export function messageOf(body, status) {
+  const message = body?.error?.message ?? body?.detail;
+  if (message) return message;
+  if (status === 403) return "You are signed out. Reload the page and sign in again.";
+  if (status === 413) return "The file is larger than this installation accepts.";
+  if (status === 429 || status === 503) return "There are too many requests at the moment. Try again in a few seconds.";
+  return `The server could not do this (status ${status}).`;
+}
