@@ -33,6 +33,7 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _SAMPLE: Final = 256 * 1024
+_TELLING_BYTES: Final = 16  # fewer bytes beyond ASCII than this tell no encoding from another
 _MAX_HEADING: Final = 300
 _MAX_HEADINGS: Final = 20_000
 
@@ -61,7 +62,8 @@ def decode(data: bytes, *, declared: str = "") -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         pass
-    guessed = _guess(data)
+    few = sum(byte >= 0x80 for byte in data[:_SAMPLE]) < _TELLING_BYTES
+    guessed = "" if few else _guess(data)
     for name in (guessed, declared, "cp1252"):
         if name:
             try:
