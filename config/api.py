@@ -39,7 +39,13 @@ class ApiError(Exception):
     """An answer other than success: ``code`` for programs, ``message`` for people, under ``status``."""
 
     def __init__(
-        self, code: str, message: str, *, status: int = 400, detail: Any = None, retry_after_s: int | None = None
+        self,
+        code: str,
+        message: str,
+        *,
+        status: int = 400,
+        detail: Any = None,
+        retry_after_s: int | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -117,7 +123,9 @@ def _as_api_error(error: Exception) -> ApiError:
     status = getattr(error, "status", None)
     code = getattr(error, "code", None)
     if isinstance(status, int) and isinstance(code, str) and 400 <= status < 600:
-        hint = getattr(error, "detail", None) or getattr(error, "hint", None) or getattr(error, "remedy", None)
+        hint = (
+            getattr(error, "detail", None) or getattr(error, "hint", None) or getattr(error, "remedy", None)
+        )
         message = str(getattr(error, "message", "") or error)
         wait = getattr(error, "retry_after_s", None)
         return ApiError(code, message, status=status, detail=hint, retry_after_s=wait)
@@ -142,7 +150,11 @@ def _of_rest_framework(error: exceptions.APIException) -> ApiError:
 
 def _of_inference(error: inference_errors.InferenceError) -> ApiError:
     status = int(_INFERENCE_STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR))
-    wait = int(getattr(error, "retry_after_s", _RETRY_AFTER_S)) if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    wait = (
+        int(getattr(error, "retry_after_s", _RETRY_AFTER_S))
+        if status == HTTPStatus.SERVICE_UNAVAILABLE
+        else None
+    )
     return ApiError(error.code, str(error), status=status, detail=error.hint, retry_after_s=wait)
 
 

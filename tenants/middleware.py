@@ -48,7 +48,11 @@ class OrganizationMiddleware:
         self, request: HttpRequest, view: Any, args: Any, kwargs: dict[str, Any]
     ) -> HttpResponseBase | None:
         slug = kwargs.get("organization")
-        if slug is None or request.resolver_match is None or not request.resolver_match.route.startswith("o/<"):
+        if (
+            slug is None
+            or request.resolver_match is None
+            or not request.resolver_match.route.startswith("o/<")
+        ):
             return None
         if not request.user.is_authenticated:
             return _sign_in(request)

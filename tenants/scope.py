@@ -79,7 +79,9 @@ def tenant_scope(organization: Organization, *, using: str = DEFAULT_DB_ALIAS) -
         raise ScopeError("tenant_scope needs a saved Organization. Without one there are no rows to see.")
     outer = _active.get()
     if outer is not None and outer.key not in (None, organization.pk):
-        raise ScopeError(f"The scope of organisation {outer.key} is open; leave it before entering {organization.pk}.")
+        raise ScopeError(
+            f"The scope of organisation {outer.key} is open; leave it before entering {organization.pk}."
+        )
     with _opened(_Scope(organization), using):
         yield organization
 
@@ -201,7 +203,11 @@ class TenantQuerySet(models.QuerySet[M]):
     def _update(self, values: Any) -> Any:
         key = _require().key
         for field, _, value in values:
-            if field.name == "organization" and key is not None and value not in (key, _active_organization()):
+            if (
+                field.name == "organization"
+                and key is not None
+                and value not in (key, _active_organization())
+            ):
                 raise ScopeError("A row never changes its organisation.")
         return super()._update(values)  # type: ignore[misc]
 
@@ -236,7 +242,9 @@ def _check_relations(row: models.Model) -> None:
             other = field.get_cached_value(row)
             owner = getattr(other, "organization_id", None)
             if owner is not None and owner != row.organization_id:  # type: ignore[attr-defined]
-                raise ScopeError(f"{type(row).__name__}.{field.name} points at a row of another organisation.")
+                raise ScopeError(
+                    f"{type(row).__name__}.{field.name} points at a row of another organisation."
+                )
 
 
 class TenantManager(models.Manager[M]):
@@ -262,7 +270,9 @@ def _tenant_tables() -> re.Pattern[str]:
     return re.compile(rf"\b(?:{names or '(?!)'})\b")
 
 
-_ROWS = re.compile(r"\s*(?:SELECT|INSERT|UPDATE|DELETE|WITH|REPLACE|MERGE|EXPLAIN|TRUNCATE|COPY|VALUES|\()", re.IGNORECASE)
+_ROWS = re.compile(
+    r"\s*(?:SELECT|INSERT|UPDATE|DELETE|WITH|REPLACE|MERGE|EXPLAIN|TRUNCATE|COPY|VALUES|\()", re.IGNORECASE
+)
 
 
 def guard(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:

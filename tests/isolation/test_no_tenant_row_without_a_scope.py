@@ -33,7 +33,9 @@ PATHS: dict[str, Callable[[Collection], object]] = {
     "update_or_create": lambda c: Collection.objects.update_or_create(
         organization=c.organization, name="General", defaults={"name": "x"}
     ),
-    "bulk_create": lambda c: Collection.objects.bulk_create([Collection(organization=c.organization, name="x")]),
+    "bulk_create": lambda c: Collection.objects.bulk_create(
+        [Collection(organization=c.organization, name="x")]
+    ),
     "bulk_update": lambda c: Collection.objects.bulk_update([c], ["name"]),
     "update": lambda c: Collection.objects.update(name="x"),
     "delete": lambda c: Collection.objects.all().delete(),
@@ -53,7 +55,9 @@ PATHS: dict[str, Callable[[Collection], object]] = {
     "organisation's delete": lambda c: c.organization.delete(),
     "full_clean": lambda c: Collection(organization=c.organization, name="General").full_clean(),
     "raw SQL": lambda c: connection.cursor().execute("SELECT name FROM search_collection"),
-    "raw SQL in a subquery": lambda c: connection.cursor().execute("WITH x AS (SELECT 1 FROM search_collection) SELECT 1"),
+    "raw SQL in a subquery": lambda c: connection.cursor().execute(
+        "WITH x AS (SELECT 1 FROM search_collection) SELECT 1"
+    ),
     "raw delete": lambda c: connection.cursor().execute('DELETE FROM "search_collection"'),
     "current organisation": lambda c: current_organization(),
 }
@@ -73,11 +77,19 @@ def test_it_raises_outside_a_scope(path: str, general: Collection) -> None:
         assert Collection.objects.get().name == "General"
 
 
-def test_a_query_set_made_inside_cannot_be_evaluated_after_the_scope(acme: Organization, general: Collection) -> None:
+def test_a_query_set_made_inside_cannot_be_evaluated_after_the_scope(
+    acme: Organization, general: Collection
+) -> None:
     with tenant_scope(acme):
         rows = Collection.objects.filter(name__startswith="G")
         assert rows.exists()
-    for evaluate in (list, lambda r: r.count(), lambda r: r.exists(), lambda r: r.delete(), lambda r: r.explain()):
+    for evaluate in (
+        list,
+        lambda r: r.count(),
+        lambda r: r.exists(),
+        lambda r: r.delete(),
+        lambda r: r.explain(),
+    ):
         with pytest.raises(ScopeError):
             evaluate(rows.all())
 

@@ -1,0 +1,34 @@
+"""The forms of the settings page."""
+
+from __future__ import annotations
+
+from django import forms
+
+from tenants.authentication import SCOPES
+from tenants.members import roles_to_give
+from tenants.models import Membership
+
+
+class MemberForm(forms.Form):
+    """An account to add and the role it gets; only roles that the actor may give are offered."""
+
+    name = forms.CharField(label="User name or e-mail address", max_length=254)
+    role = forms.ChoiceField(label="Role")
+
+    def __init__(self, *args: object, actor: Membership, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        role = self.fields["role"]
+        assert isinstance(role, forms.ChoiceField)
+        role.choices = [(each.value, each.label) for each in roles_to_give(actor)]
+
+
+class KeyForm(forms.Form):
+    """A new API key."""
+
+    key_name = forms.CharField(label="Name", max_length=80)
+    scopes = forms.MultipleChoiceField(
+        label="Scopes",
+        choices=[(scope, scope) for scope in SCOPES],
+        widget=forms.CheckboxSelectMultiple,
+        initial=["read"],
+    )
