@@ -1,4 +1,4 @@
-"""The vector index: the only part of the product that speaks to Qdrant. :func:`open_index` is its one door."""
+"""The vector index: the only part that speaks to Qdrant. :func:`open_index` is its one door."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class IndexFilter:
-    """Conditions of which all must hold. ``collection_ids`` is what the asker may read: never empty-means-all."""
+    """Conditions of which all must hold. ``collection_ids`` is what the asker may read: none means nothing."""
 
     collection_ids: tuple[UUID, ...]
     document_ids: tuple[UUID, ...] | None = None
@@ -63,6 +63,8 @@ class VectorIndex(Protocol):
     def delete(self, ids: Sequence[UUID]) -> None: ...
 
     def delete_document(self, document_id: UUID) -> None: ...
+
+    def delete_version(self, version_id: UUID) -> None: ...
 
     def query(self, *, text: str, dense: Vector, filter: IndexFilter, limit: int) -> list[Match]: ...
 

@@ -19,7 +19,7 @@ def check_points(points: Sequence[Point], dimension: int) -> None:
 
 
 def check_vector(vector: Vector, dimension: int, name: str) -> None:
-    """Raises ``ValueError`` when ``vector`` is no unit vector ``[dimension]``; ``name`` is for the message."""
+    """Raises ``ValueError`` when ``vector`` is no unit vector ``[dimension]``; ``name`` is for people."""
     if vector.shape != (dimension,):
         raise ValueError(f"The vector of {name} has the shape {vector.shape}, not ({dimension},).")
     if not np.isfinite(vector).all():

@@ -1,8 +1,8 @@
 """Qdrant Edge: the Rust engine in this process, one shard (a folder) per organisation.
 
-What always holds: nothing is loaded without the lock; a shard whose creation was interrupted is made anew, for it
-holds nothing; vectors are stored bit for bit as they came (the dot product of unit vectors is their cosine, and
-Qdrant's own cosine would rescale them), so that :mod:`search.reindex` can compare hashes.
+What always holds: nothing is loaded without the lock; a shard whose creation was interrupted is made anew, for
+it holds nothing; vectors are stored bit for bit as they came (the dot product of unit vectors is their cosine,
+and Qdrant's own cosine would rescale them), so that :mod:`search.reindex` can compare hashes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SEARCH_THREADS = 2
 
 
 class EdgeIndex:
-    """A :class:`search.index.base.VectorIndex` in ``folder``. ``lock`` must be held while the object is in use.
+    """A :class:`search.index.base.VectorIndex` in ``folder``. ``lock`` must be held while it is in use.
 
     ``average_length`` counts when the shard is created; afterwards the saved one does.
     """
@@ -84,7 +84,13 @@ class EdgeIndex:
                 shard.update(edge.UpdateOperation.delete_points(list(ids[start : start + READ_BATCH])))
 
     def delete_document(self, document_id: UUID) -> None:
-        condition = edge.FieldCondition("document", match=edge.MatchValue(str(document_id)))
+        self._delete_where("document", document_id)
+
+    def delete_version(self, version_id: UUID) -> None:
+        self._delete_where("version", version_id)
+
+    def _delete_where(self, field: str, value: UUID) -> None:
+        condition = edge.FieldCondition(field, match=edge.MatchValue(str(value)))
         with self._open("write to") as shard:
             shard.update(edge.UpdateOperation.delete_points_by_filter(edge.Filter(must=[condition])))
 
@@ -102,10 +108,11 @@ class EdgeIndex:
         if terms.indices:
             nearest = edge.Query.Nearest(_sparse(terms), using=SPARSE)
             prefetches.append(edge.Prefetch(depth, query=nearest, filter=condition))
+        fusion: Any = edge.Fusion.Dbsf()
         request = edge.QueryRequest(
             limit=limit,
             prefetches=prefetches,
-            query=edge.Fusion.Dbsf(),
+            query=fusion,
             filter=condition,
             with_payload=False,
             with_vector=False,
@@ -191,6 +198,7 @@ class EdgeIndex:
         for field, kind in (
             ("collection", edge.PayloadSchemaType.Uuid),
             ("document", edge.PayloadSchemaType.Uuid),
+            ("version", edge.PayloadSchemaType.Uuid),
             ("media_type", edge.PayloadSchemaType.Keyword),
             ("dated", edge.IntegerIndexParams(lookup=False, range=True)),
         ):

@@ -1,7 +1,7 @@
 """One process per embedded index.
 
-Qdrant Edge refuses a second ``load`` of a shard, but the refused attempt makes the *first* holder's next ``flush``
-fail. So this lock is taken before any shard is touched, and an attempt without it does no harm.
+Qdrant Edge refuses a second ``load`` of a shard, but the refused attempt makes the *first* holder's next
+``flush`` fail. So this lock is taken before any shard is touched, and an attempt without it does no harm.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class IndexLock:
         return self._descriptor is not None and self._pid == os.getpid()
 
     def acquire(self) -> None:
-        """Takes the lock; does nothing when it is held. Raises ``IndexLocked``, naming the holder's process."""
+        """Takes the lock; does nothing when it is held. Raises ``IndexLocked``, naming the holder."""
         if self.held:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """From an organisation to its index: the one place where an organisation becomes a shard or a collection.
 
-What always holds: one object per organisation and process; the embedded index is locked as a whole before the first
-shard is loaded, so that a second process is refused whichever organisation it asks for.
+What always holds: one object per organisation and process; the embedded index is locked as a whole before the
+first shard is loaded, so that a second process is refused whichever organisation it asks for.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _client: QdrantClient | None = None
 def open_index(organization: Organization) -> VectorIndex:
     """The index of ``organization``, ready for use: always the same object until it is closed.
 
-    Raises ``TypeError`` for anything but a saved organisation, before anything is opened; ``IndexLocked`` when
-    another process holds the embedded index; ``IndexMismatch`` when it was made for another embedding model.
+    Raises ``TypeError`` for anything but a saved organisation, before anything is opened; ``IndexLocked``
+    when another process holds the embedded index; ``IndexMismatch`` when it was made for another model.
     """
     key = _key(organization)
     with _guard:
@@ -48,7 +48,7 @@ def open_index(organization: Organization) -> VectorIndex:
 
 
 def recreate_index(organization: Organization, *, average_length: float) -> VectorIndex:
-    """Drops what ``organization`` has in the index and returns an empty one, made for that mean passage length."""
+    """Drops what ``organization`` has and returns an empty index, made for that mean passage length."""
     key = _key(organization)
     with _guard:
         old = _opened.pop(key, None)

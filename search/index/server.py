@@ -1,7 +1,7 @@
 """A Qdrant server through qdrant-client, one collection per organisation.
 
-What always holds: an object knows the one collection that it was made for; every write waits until it is applied;
-the BM25 weights are made here, by the encoder that the embedded index uses.
+What always holds: an object knows the one collection that it was made for; every write waits until it is
+applied; the BM25 weights are made here, by the encoder that the embedded index uses.
 """
 
 from __future__ import annotations
@@ -96,8 +96,14 @@ class ServerIndex:
                 client.delete(self._name, points_selector=models.PointIdsList(points=batch), wait=True)
 
     def delete_document(self, document_id: UUID) -> None:
-        match = models.MatchValue(value=str(document_id))
-        condition = models.Filter(must=[models.FieldCondition(key="document", match=match)])
+        self._delete_where("document", document_id)
+
+    def delete_version(self, version_id: UUID) -> None:
+        self._delete_where("version", version_id)
+
+    def _delete_where(self, field: str, value: UUID) -> None:
+        match = models.MatchValue(value=str(value))
+        condition = models.Filter(must=[models.FieldCondition(key=field, match=match)])
         with self._open("write to") as client:
             client.delete(self._name, points_selector=models.FilterSelector(filter=condition), wait=True)
 
@@ -185,6 +191,7 @@ class ServerIndex:
         schemas: tuple[tuple[str, Any], ...] = (
             ("collection", models.PayloadSchemaType.UUID),
             ("document", models.PayloadSchemaType.UUID),
+            ("version", models.PayloadSchemaType.UUID),
             ("media_type", models.PayloadSchemaType.KEYWORD),
             (
                 "dated",

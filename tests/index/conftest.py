@@ -1,4 +1,4 @@
-"""An index of each kind, behind the one protocol. A Qdrant server takes part where ``QDRANT_URL`` names one."""
+"""An index of each kind, behind the one protocol. A Qdrant server takes part where ``QDRANT_URL`` is set."""
 
 from __future__ import annotations
 

@@ -138,6 +138,13 @@ def test_a_deleted_document_is_gone_whole_and_alone(index: VectorIndex) -> None:
     assert found(index, "pump", seed=2) == [other.id]
 
 
+def test_a_deleted_version_is_gone_whole_and_alone(index: VectorIndex) -> None:
+    old, new = point(1, "pump"), point(2, "pump")
+    index.upsert([old, new])
+    index.delete_version(old.version_id)
+    assert index.ids() == {new.id}
+
+
 def test_all_ids_are_listed_beyond_one_page(index: VectorIndex) -> None:
     points = [point(seed) for seed in range(2300)]
     index.upsert(points)
@@ -169,7 +176,7 @@ def test_vectors_come_back_bit_for_bit(index: VectorIndex) -> None:
     ],
     ids=["nan", "infinite", "zero", "too-long", "short-dimension", "long-dimension"],
 )
-def test_a_vector_that_is_no_unit_vector_is_refused(index: VectorIndex, vector: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_a_vector_that_is_no_unit_vector_is_refused(index: VectorIndex, vector: np.ndarray) -> None:
     good = point(1, "pump")
     with pytest.raises(ValueError, match="vector"):
         index.upsert([good, point(2, "pump", dense=vector)])

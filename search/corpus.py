@@ -1,0 +1,159 @@
+"""The rows of a document and its points in the index, put in step.
+
+What always holds: points are made from rows, never the other way round; what is deleted leaves the index before its
+rows go, so that an interruption leaves nothing that trying again would not name and remove. No scope and no
+transaction is open while the index works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from django.core.files.storage import default_storage
+from django.db import transaction
+from django.db.models import Q, TextField
+from django.db.models.functions import Cast
+
+from search.index import Point, open_index
+from search.models import Chunk, Document, DocumentVersion, Page, Turn
+from search.retrieval import EPOCH
+from tenants.models import Organization
+from tenants.scope import tenant_scope
+
+BATCH = 256
+"""Rows that are read, and points that are written, at a time."""
+
+
+def index_version(organization: Organization, version_id: UUID) -> int:
+    """Writes the points of all passages of a version and flushes; returns how many. May be repeated.
+
+    The version is found by nobody until it is its document's published one.
+    """
+    index = open_index(organization)
+    written = 0
+    for points in batches_of_points(organization, version_id=version_id):
+        index.upsert(points)
+        written += len(points)
+    index.flush()
+    return written
+
+
+def unindex_version(organization: Organization, version_id: UUID) -> None:
+    """Deletes the points of a version, whether or not its rows are still there. May be repeated."""
+    index = open_index(organization)
+    index.delete_version(version_id)
+    index.flush()
+
+
+def remove_document(organization: Organization, document_id: UUID) -> bool:
+    """Deletes a document: points, files, rows, and what turns quote of it. May be repeated.
+
+    False when the organisation has no such document. The words of questions and answers stay; their citations
+    and sources of this document go.
+    """
+    with tenant_scope(organization):
+        known = Document.objects.filter(id=document_id).update(published=None) > 0
+        files = list(DocumentVersion.objects.filter(document_id=document_id).values_list("file", flat=True))
+    index = open_index(organization)
+    index.delete_document(document_id)
+    index.flush()
+    for file in files:
+        if file:
+            default_storage.delete(file)
+    with tenant_scope(organization), transaction.atomic():
+        _forget_citations(document_id)
+        Document.objects.filter(id=document_id).delete()
+    return known
+
+
+def residue(organization: Organization, document_id: UUID) -> dict[str, int]:
+    """What is left of a document, by kind; all zero after :func:`remove_document`.
+
+    ``points`` and ``files`` count what the organisation has without any row that explains it, since nothing
+    tells any more which document a nameless one came from; an upload that is just being stored counts there too.
+    """
+    points = open_index(organization).ids()
+    with tenant_scope(organization):
+        of_version = Q(version__document_id=document_id)
+        rows = {
+            "documents": Document.objects.filter(id=document_id).count(),
+            "versions": DocumentVersion.objects.filter(document_id=document_id).count(),
+            "pages": Page.objects.filter(of_version).count(),
+            "chunks": Chunk.objects.filter(of_version).count(),
+            "citations": _citing_turns(document_id).count(),
+        }
+        points -= set(Chunk.objects.exclude(of_version).values_list("id", flat=True).iterator())
+        files = set(DocumentVersion.objects.exclude(document_id=document_id).values_list("file", flat=True))
+    return {**rows, "points": len(points), "files": len(_stored(organization) - files)}
+
+
+def batches_of_points(organization: Organization, *, version_id: UUID | None = None) -> Iterator[list[Point]]:
+    """The points of a version, or of all published versions, :data:`BATCH` at a time, in the order of their ids.
+
+    No scope is open while the caller holds a batch.
+    """
+    last: UUID | None = None
+    while chunks := _read(organization, version_id, last):
+        yield points_for(chunks)
+        last = chunks[-1].id
+
+
+def points_for(chunks: Iterable[Chunk]) -> list[Point]:
+    """The points of passages whose version and document are loaded. BM25 reads title, headings and text."""
+    return [_point(chunk) for chunk in chunks]
+
+
+def _read(organization: Organization, version_id: UUID | None, after: UUID | None) -> list[Chunk]:
+    with tenant_scope(organization):
+        rows = Chunk.objects.select_related("version__document").order_by("id")
+        rows = (
+            rows.filter(version__published_for__isnull=False)
+            if version_id is None
+            else rows.filter(version_id=version_id)
+        )
+        return list((rows if after is None else rows.filter(id__gt=after))[:BATCH])
+
+
+def _point(chunk: Chunk) -> Point:
+    version = chunk.version
+    document = version.document
+    return Point(
+        id=chunk.id,
+        dense=np.frombuffer(chunk.embedding, dtype="<f2").astype(np.float32),
+        text="\n".join([document.title, *chunk.headings, chunk.text]),
+        document_id=document.id,
+        version_id=version.id,
+        collection_id=document.collection_id,
+        media_type=version.media_type,
+        dated=None if version.dated is None else (version.dated - EPOCH).days,
+    )
+
+
+def _citing_turns(document_id: UUID) -> Any:
+    """Turns whose citations or sources name the document. The id is plain ASCII, so that it is found in JSON."""
+    text = str(document_id)
+    turns = Turn.objects.annotate(
+        citations_text=Cast("citations", TextField()), sources_text=Cast("sources", TextField())
+    )
+    return turns.filter(Q(citations_text__contains=text) | Q(sources_text__contains=text))
+
+
+def _forget_citations(document_id: UUID) -> None:
+    text = str(document_id)
+    for turn in list(_citing_turns(document_id)):
+        turn.citations = [c for c in turn.citations if c.get("document_id") != text]
+        turn.sources = [s for s in turn.sources if s.get("document_id") != text]
+        turn.save(update_fields=["citations", "sources"])
+
+
+def _stored(organization: Organization) -> set[str]:
+    """The keys of all files of the organisation, which lie in the folder named after its id."""
+    folder = str(organization.pk)
+    try:
+        _, names = default_storage.listdir(folder)
+    except FileNotFoundError:
+        return set()
+    return {f"{folder}/{name}" for name in names}

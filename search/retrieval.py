@@ -1,0 +1,242 @@
+"""From a question to the passages that may answer it.
+
+What always holds: a hit is a passage of a version that is published now, in a collection that the asker may read
+now, whatever the index says: each hit's row is checked when it is loaded, and the index is asked for more where
+that drops any. ``similarity`` is the cosine of the question and the row's own embedding, for the fused score of the
+index compares passages of one query only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Protocol
+from uuid import UUID
+
+import numpy as np
+from django.db.models import F
+
+from inference import runtime
+from search.index import IndexFilter, Match, Vector, open_index
+from search.models import Chunk, Collection
+from tenants.models import Organization
+from tenants.scope import tenant_scope
+
+DEPTH = 100
+"""Results over which facets are counted, and the least number that is asked of the index."""
+MOST_ASKED = 1600
+LONGEST_QUERY = 4000
+"""Characters of a question that are read: more than the embedder takes in."""
+EPOCH = date(1970, 1, 1)
+
+
+class QueryEmbedder(Protocol):
+    """What is needed of :class:`inference.embedder.Embedder`."""
+
+    def embed_query(self, text: str) -> Vector: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFilters:
+    """Conditions of which all must hold; None or an empty list sets none. Both dates are included."""
+
+    media_types: tuple[str, ...] | None = None
+    collection_ids: tuple[UUID, ...] | None = None
+    document_ids: tuple[UUID, ...] | None = None
+    dated_from: date | None = None
+    dated_to: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage found: ``text`` is its page's text from ``start`` to ``end``, in code points.
+
+    ``score`` is the fused score, ``similarity`` the cosine with the question (-1 to 1).
+    """
+
+    chunk_id: UUID
+    document_id: UUID
+    version_id: UUID
+    collection_id: UUID
+    collection_name: str
+    title: str
+    media_type: str
+    dated: date | None
+    author: str
+    language: str
+    page: int
+    start: int
+    end: int
+    text: str
+    headings: tuple[str, ...]
+    score: float
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class FacetCount:
+    """How many results have ``value``; ``label`` is for people."""
+
+    value: str
+    label: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """Counts over the best :data:`DEPTH` results, the most frequent value first (years: the latest first)."""
+
+    media_types: tuple[FacetCount, ...] = ()
+    years: tuple[FacetCount, ...] = ()
+    collections: tuple[FacetCount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentHits:
+    """The hits of one document, best first."""
+
+    document_id: UUID
+    title: str
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """``hits`` best first; ``best_similarity`` is the best cosine of all that was found, 0 when nothing was."""
+
+    hits: tuple[Hit, ...] = ()
+    best_similarity: float = 0.0
+    facets: Facets = Facets()
+
+    def by_document(self) -> tuple[DocumentHits, ...]:
+        """The hits grouped by document, in the order of each document's best one."""
+        groups: dict[UUID, list[Hit]] = {}
+        for hit in self.hits:
+            groups.setdefault(hit.document_id, []).append(hit)
+        return tuple(DocumentHits(key, hits[0].title, tuple(hits)) for key, hits in groups.items())
+
+
+def readable_collections(organization: Organization, person: object = None) -> tuple[UUID, ...]:
+    """The collections that ``person`` (a user or a key of the organisation) may read: all of them."""
+    with tenant_scope(organization):
+        return tuple(Collection.objects.order_by("name").values_list("id", flat=True))
+
+
+def retrieve(
+    *,
+    organization: Organization,
+    collection_ids: Sequence[UUID],
+    query: str,
+    limit: int = 10,
+    filters: SearchFilters | None = None,
+    embedder: QueryEmbedder | None = None,
+) -> Retrieval:
+    """The best passages for ``query`` in the collections that the asker may read, without repeated texts.
+
+    No ``collection_ids`` means no result. ``embedder`` is the running one unless given. Raises ``NotReady`` while
+    the embedder loads, and :class:`search.index.IndexFailure`. Holds no scope and no transaction while it waits.
+    """
+    conditions = _conditions(collection_ids, filters or SearchFilters())
+    query = query.strip()[:LONGEST_QUERY]
+    if not query or not conditions.collection_ids or limit < 1:
+        return Retrieval()
+    vector = (embedder or runtime.current().embedder).embed_query(query)
+    index = open_index(organization)
+    wanted, asked = max(limit, DEPTH), max(2 * limit, DEPTH)
+    while True:
+        matches = index.query(text=query, dense=vector, filter=conditions, limit=asked)
+        rows = _load(organization, matches, conditions, vector)
+        hits = _without_repeats(rows)
+        if len(hits) >= wanted or len(matches) < asked or asked >= MOST_ASKED:
+            break
+        asked *= 2
+    return Retrieval(
+        hits=tuple(hits[:limit]),
+        best_similarity=max((hit.similarity for hit in rows), default=0.0),
+        facets=_facets(hits[:wanted]),
+    )
+
+
+def _conditions(readable: Sequence[UUID], filters: SearchFilters) -> IndexFilter:
+    chosen = set(filters.collection_ids or readable)
+    return IndexFilter(
+        collection_ids=tuple(c for c in dict.fromkeys(readable) if c in chosen),
+        document_ids=filters.document_ids or None,
+        media_types=filters.media_types or None,
+        dated_from=None if filters.dated_from is None else (filters.dated_from - EPOCH).days,
+        dated_to=None if filters.dated_to is None else (filters.dated_to - EPOCH).days,
+    )
+
+
+def _load(
+    organization: Organization, matches: Sequence[Match], conditions: IndexFilter, vector: Vector
+) -> list[Hit]:
+    """The rows of ``matches`` in their order, without those that are not published or not readable now."""
+    with tenant_scope(organization):
+        rows = {
+            chunk.id: chunk
+            for start in range(0, len(matches), 500)
+            for chunk in Chunk.objects.filter(
+                id__in=[match.id for match in matches[start : start + 500]],
+                version__published_for=F("version__document"),
+                version__document__collection__in=conditions.collection_ids,
+            ).select_related("version__document__collection")
+        }
+    return [_hit(rows[match.id], match.score, vector) for match in matches if match.id in rows]
+
+
+def _hit(chunk: Chunk, score: float, vector: Vector) -> Hit:
+    version = chunk.version
+    document = version.document
+    return Hit(
+        chunk_id=chunk.id,
+        document_id=document.id,
+        version_id=version.id,
+        collection_id=document.collection_id,
+        collection_name=document.collection.name,
+        title=document.title,
+        media_type=version.media_type,
+        dated=version.dated,
+        author=version.author,
+        language=version.language,
+        page=chunk.page,
+        start=chunk.start,
+        end=chunk.end,
+        text=chunk.text,
+        headings=tuple(chunk.headings),
+        score=score,
+        similarity=_cosine(vector, np.frombuffer(chunk.embedding, dtype="<f2").astype(np.float32)),
+    )
+
+
+def _cosine(a: Vector, b: Vector) -> float:
+    if a.shape != b.shape:
+        return 0.0  # the row was embedded by another model; a reindex is due
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(np.dot(a, b)) / lengths if lengths > 0 else 0.0
+
+
+def _without_repeats(hits: Iterable[Hit]) -> list[Hit]:
+    """The hits whose text no better one has, whatever its case and white space."""
+    kept: dict[str, Hit] = {}
+    for hit in hits:
+        kept.setdefault(" ".join(hit.text.casefold().split()), hit)
+    return list(kept.values())
+
+
+def _facets(hits: Sequence[Hit]) -> Facets:
+    names = {str(hit.collection_id): hit.collection_name for hit in hits}
+    types = Counter(hit.media_type for hit in hits if hit.media_type)
+    years = Counter(str(hit.dated.year) for hit in hits if hit.dated is not None)
+    collections = Counter(str(hit.collection_id) for hit in hits)
+    return Facets(
+        media_types=tuple(FacetCount(value, value, count) for value, count in _most_frequent(types)),
+        years=tuple(FacetCount(value, value, years[value]) for value in sorted(years, key=int, reverse=True)),
+        collections=tuple(FacetCount(value, names[value], n) for value, n in _most_frequent(collections)),
+    )
+
+
+def _most_frequent(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
