@@ -19,14 +19,16 @@ class AnswerBlock {
     this.followUp = element.querySelector("[data-followup]");
     this.events = null;
     this.stopUrl = "";
+    this.againUrl = element.dataset.againUrl ?? "";
+    this.passages = [];
     this.run = 0;
     this.form?.addEventListener("submit", (event) => { event.preventDefault(); this.ask(); });
     this.stopButton.addEventListener("click", () => this.stop());
-    this.againButton.addEventListener("click", () => this.ask());
+    this.againButton.addEventListener("click", () => this.ask(this.againUrl));
     addEventListener("pagehide", () => this.events?.close());
     if (element.dataset.events) this.follow(element.dataset.events, element.dataset.stopUrl);
     else if (element.hasAttribute("data-auto")) this.whenReady(() => this.ask());
-    else this.againButton.hidden = !this.form;
+    else if (this.againUrl) this.againButton.hidden = false;
   }
 
   /** Waits for the models, so that a question asked while they load is answered and not refused. */
@@ -37,14 +39,15 @@ class AnswerBlock {
     document.addEventListener("tessera:ready", then, { once: true });
   }
 
-  async ask() {
+  /** Asks the form's question, or its turn once more where `againUrl` names one. */
+  async ask(againUrl = "") {
     const run = ++this.run;
     this.events?.close();
     this.begin();
     try {
-      const asked = await postForm(this.form.action, new FormData(this.form));
+      const asked = await postForm(againUrl || this.form.action, againUrl ? new FormData() : new FormData(this.form));
       if (run !== this.run) return;
-      if (asked.conversation_id) this.remember(asked);
+      this.remember(asked);
       this.follow(asked.events_url, asked.stop_url);
     } catch (error) {
       if (run === this.run) this.fail(error.message);
@@ -73,7 +76,7 @@ class AnswerBlock {
       drops = 0;
       if (event.data !== undefined) handle(JSON.parse(event.data));
     });
-    on("sources", () => this.say("Reading the passages", true));
+    on("sources", (data) => { this.passages = data.sources ?? []; this.say("Reading the passages", true); });
     on("answer.delta", (data) => this.append(data.text ?? data.delta ?? ""));
     on("answer.completed", (data) => { events.close(); this.complete(data); });
     events.addEventListener("error", (event) => {
@@ -100,7 +103,7 @@ class AnswerBlock {
   complete(data) {
     this.rest(data.status);
     this.text.innerHTML = data.html;
-    fillSources(this.sources, data.status, data.citations ?? [], data.nearest ?? []);
+    fillSources(this.sources, this.element.dataset.documents, data.status, data.citations ?? [], this.passages);
     this.say(data.status === "stopped" ? "Stopped" : "");
     if (this.followUp) this.followUp.hidden = false;
   }
@@ -124,7 +127,7 @@ class AnswerBlock {
     this.text.removeAttribute("aria-busy");
     this.stopButton.hidden = true;
     this.stopButton.disabled = false;
-    this.againButton.hidden = !this.form;
+    this.againButton.hidden = !this.againUrl;
   }
 
   fail(message, hint) {
@@ -138,7 +141,7 @@ class AnswerBlock {
     retry.type = "button";
     retry.className = "button compact";
     retry.textContent = "Try again";
-    retry.addEventListener("click", () => this.ask());
+    retry.addEventListener("click", () => this.ask(this.againUrl));
     const actions = document.createElement("div");
     actions.className = "actions";
     if (this.form) actions.append(retry);
@@ -158,9 +161,11 @@ class AnswerBlock {
 
   /** Puts the turn into the address, so that a reload shows this answer and asks nothing again. */
   remember(asked) {
-    if (this.followUp) this.followUp.querySelector('[name="conversation"]').value = asked.conversation_id;
-    const field = this.form.querySelector('[name="conversation"]');
-    if (field) field.value = asked.conversation_id;
+    this.againUrl = asked.again_url ?? this.againUrl;
+    for (const form of [this.form, this.followUp]) {
+      const field = form?.querySelector('[name="conversation"]');
+      if (field && asked.conversation_id) field.value = asked.conversation_id;
+    }
     if (!asked.turn_id || !this.element.hasAttribute("data-in-address")) return;
     const address = new URL(location.href);
     address.searchParams.set("turn", asked.turn_id);

@@ -1,20 +1,25 @@
 // The list below an answer: the passages that it cites, or the nearest ones where nothing fits.
 
-/** Fills `element` with links; titles and quotes are text, addresses come from our server. */
-export function fillSources(element, status, citations, nearest) {
+/** Fills `element` with links under `documents`, our own address; titles and quotes are set as text. */
+export function fillSources(element, documents, status, citations, passages) {
   const found = status !== "not_found";
-  const rows = found ? citations : nearest;
+  const rows = found ? citations : passages;
   element.querySelector("h3").textContent = found ? "Sources" : "Nearest passages";
-  element.querySelector("ol").replaceChildren(...rows.map((row) => source(row, found)));
+  element.querySelector("ol").replaceChildren(...rows.map((row) => source(documents, row, found)));
   element.hidden = rows.length === 0;
 }
 
-function source(row, numbered) {
+function source(documents, row, numbered) {
   const link = document.createElement("a");
   link.className = "source";
-  link.href = row.url;
-  link.append(part("n", numbered ? String(row.n) : "·"), part("title", row.title));
-  link.append(part("where muted small", row.page ? `page ${row.page}` : ""), part("quote", row.quote ?? ""));
+  const place = new URLSearchParams({ page: row.page, start: row.start, end: row.end });
+  link.href = `${documents}${encodeURIComponent(row.document_id)}/?${place}`;
+  link.append(
+    part("n", numbered ? String(row.n) : "·"),
+    part("title", row.title),
+    part("where muted small", row.page ? `page ${row.page}` : ""),
+    part("quote", row.quote ?? row.text ?? ""),
+  );
   const item = document.createElement("li");
   item.append(link);
   return item;
