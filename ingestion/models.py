@@ -36,6 +36,8 @@ class IngestionJob(TenantModel):
     priority = models.IntegerField(default=0)
     attempts = models.IntegerField(default=0)
     interruptions = models.IntegerField(default=0)
+    furthest = models.IntegerField(default=0)
+    """The furthest point ever reached; getting past it resets ``interruptions``."""
     lease_token = models.UUIDField(null=True)
     lease_expires_at = models.DateTimeField(null=True)
     not_before = models.DateTimeField(null=True)
@@ -50,3 +52,18 @@ class IngestionJob(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.document_id} {self.status}"
+
+
+class IdempotencyKey(TenantModel):
+    """A caller's key for one upload: the same key again answers with the same document."""
+
+    key = models.CharField(max_length=200)
+    document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="+")
+    sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta(TenantModel.Meta):
+        constraints = [models.UniqueConstraint(fields=["organization", "key"], name="idempotency_key_once")]
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,0 +1,55 @@
+"""Uploaded files in the storage: written under generated keys, read back as a local path.
+
+What always holds: a key is made by us (organisation id and random hex) and never from a name that a person
+gave; nobody else's path is ever formed from input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.core.files.base import File
+from django.core.files.storage import default_storage
+
+logger = logging.getLogger(__name__)
+
+
+def store(organization_id: int, content: File[bytes]) -> str:
+    """Saves a file under a new key and returns the key."""
+    return default_storage.save(f"{organization_id}/{uuid.uuid4().hex}", content)
+
+
+def discard(key: str) -> None:
+    """Removes a file; one that is already gone is fine."""
+    try:
+        default_storage.delete(key)
+    except FileNotFoundError:
+        logger.info("file %s was already gone", key)
+
+
+@contextlib.contextmanager
+def local_copy(key: str) -> Iterator[Path]:
+    """A path with the file's bytes: the file itself on a local disk, a temporary copy from elsewhere.
+
+    Raises ``FileNotFoundError`` when the storage has no such file.
+    """
+    try:
+        path = Path(default_storage.path(key))
+    except NotImplementedError:
+        with (
+            tempfile.NamedTemporaryFile(prefix="tessera-") as copy,
+            default_storage.open(key, "rb") as source,
+        ):
+            shutil.copyfileobj(source, copy)
+            copy.flush()
+            yield Path(copy.name)
+        return
+    if not path.is_file():
+        raise FileNotFoundError(f"The stored file {key} is missing.")
+    yield path

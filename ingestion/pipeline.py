@@ -1,0 +1,299 @@
+"""READ THIS FIRST: the way of a document, from an uploaded file to passages that can be found.
+
+    claim a job -> parse (child process) -> chunk -> embed -> rows -> index -> publish -> remove what it replaces
+
+What always holds: each stage can be repeated, since ids follow from (organisation, version, ordinal) and a
+stage first removes what an earlier try left; a version becomes visible by one pointer, set in the same
+transaction that ends the job, so that nothing half indexed is ever found; no transaction and no scope is open
+while a file is parsed or text is embedded; and a worker that lost its lease publishes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+from django.conf import settings
+from django.db import close_old_connections, transaction
+from django.utils import timezone
+
+from inference import runtime
+from inference.embedder import Embedder
+from inference.errors import InferenceError, NotReady
+from ingestion import child, files, jobs
+from ingestion.chunking import chunk
+from ingestion.guards import IngestionFailure, Limits
+from ingestion.jobs import Lease, LeaseLost, Stage, Stopping
+from ingestion.parsed import ParsedDocument, TextChunk
+from search import corpus
+from search.index.errors import IndexFailure
+from search.models import Chunk, Document, DocumentVersion, Page
+from tenants.scope import tenant_scope
+
+logger = logging.getLogger(__name__)
+
+CHUNK_TOKENS = 200
+CHUNK_OVERLAP = 30
+ROWS_PER_STATEMENT = 200
+PROGRESS_SECONDS = 0.5
+MODELS_WAIT_SECONDS = 2.0
+PARSE_MARGIN_SECONDS = 30.0
+
+Vectors = npt.NDArray[np.float32]
+
+
+def work_until_idle(
+    *, clock: Callable[[], datetime] = timezone.now, stopping: Callable[[], bool] | None = None
+) -> int:
+    """Claims and works on jobs until none is due; returns how many were worked on."""
+    stop = stopping or worker_is_stopping
+    worked = 0
+    close_old_connections()
+    try:
+        while not stop() and (lease := jobs.claim(clock=clock, stopping=stop)) is not None:
+            work(lease)
+            worked += 1
+    finally:
+        close_old_connections()
+    return worked
+
+
+def work(lease: Lease) -> None:
+    """Takes one claimed job as far as it goes. Every outcome becomes the job's state; raises nothing for it."""
+    try:
+        ingest(lease)
+    except LeaseLost:
+        logger.info("job %s is no longer ours", lease.job_id)
+        _remove_if_orphaned(lease)
+    except Stopping:
+        _put_back(lease, 0)
+    except NotReady:
+        _put_back(lease, MODELS_WAIT_SECONDS)
+    except IngestionFailure as failure:
+        logger.info("job %s: %s", lease.job_id, failure.code)
+        lease.fail(code=failure.code, message=str(failure), remedy=failure.remedy)
+    except InferenceError as error:
+        logger.warning("job %s: the embedder failed: %s", lease.job_id, error)
+        lease.fail(code="embedding_failed", message=str(error), remedy=error.hint or "Try again later.")
+    except IndexFailure as error:
+        logger.warning("job %s: the index failed: %s", lease.job_id, error)
+        lease.fail(
+            code="index_failed", message=str(error), remedy=getattr(error, "hint", "") or "Try again later."
+        )
+    except FileNotFoundError:
+        lease.fail(
+            code="file_missing", message="The uploaded file is no longer there.", remedy="Upload it again."
+        )
+    except Exception:
+        logger.exception("job %s failed", lease.job_id)
+        lease.fail(
+            code="internal",
+            message="Something went wrong on our side while this file was read.",
+            remedy="Try again; the operator finds the details in the server's log.",
+        )
+
+
+def ingest(lease: Lease) -> None:
+    """The stages in order. Raises what :func:`work` turns into states."""
+    embedder = runtime.current().embedder
+    version, title = _load(lease)
+    parsed = _parse(lease, version)
+    passages = chunk(parsed, tokenizer=embedder.tokenizer, max_tokens=CHUNK_TOKENS, overlap=CHUNK_OVERLAP)
+    vectors = _embed(lease, embedder, title, passages)
+    lease.renew(stage=Stage.INDEXING, done=0, total=len(passages))
+    _write_rows(lease, version, parsed, passages, vectors, embedder.name)
+    corpus.index_version(lease.organization, version.id)
+    lease.renew(stage=Stage.INDEXING, done=len(passages), total=len(passages))
+    _publish(lease, version)
+
+
+def limits() -> Limits:
+    """What the settings allow the parsing child."""
+    env = settings.ENV
+    return Limits(
+        memory_mb=env.parse_memory_mb,
+        cpu_s=env.parse_wall_seconds,
+        wall_s=env.parse_wall_seconds,
+        max_pages=env.parse_max_pages,
+    )
+
+
+def chunk_id(organization_id: int, version_id: uuid.UUID, ordinal: int) -> uuid.UUID:
+    """UUIDv5 of (organisation, version, ordinal): the same passage has the same id at every try."""
+    return uuid.uuid5(version_id, f"{organization_id}/{ordinal}")
+
+
+def embedding_text(title: str, passage: TextChunk) -> str:
+    """What is embedded: title and headings give a passage the context that its own words may lack."""
+    return "\n".join([" > ".join(dict.fromkeys([title, *passage.headings])), passage.text])
+
+
+def _load(lease: Lease) -> tuple[DocumentVersion, str]:
+    with tenant_scope(lease.organization):
+        version = DocumentVersion.objects.select_related("document").filter(id=lease.version_id).first()
+    if version is None:
+        raise LeaseLost(str(lease.job_id))
+    return version, version.document.title
+
+
+def _parse(lease: Lease, version: DocumentVersion) -> ParsedDocument:
+    allowed = limits()
+    lease.renew(stage=Stage.PARSING, seconds=allowed.wall_s + PARSE_MARGIN_SECONDS)
+    with files.local_copy(version.file) as path:
+        parsed = child.parse_file(path, filename=version.document.filename, limits=allowed)
+    lease.renew(stage=Stage.PARSING, done=len(parsed.pages), total=len(parsed.pages))
+    return parsed
+
+
+def _embed(lease: Lease, embedder: Embedder, title: str, passages: Sequence[TextChunk]) -> Vectors:
+    """``[n, dimension]``; records progress and keeps the lease while it goes."""
+    total = len(passages)
+    lease.renew(stage=Stage.EMBEDDING, done=0, total=total)
+    if not passages:
+        return np.empty((0, embedder.dimension), dtype=np.float32)
+    told = time.monotonic()
+
+    def progress(done: int) -> None:
+        nonlocal told
+        if done == total or time.monotonic() - told >= PROGRESS_SECONDS:
+            lease.renew(stage=Stage.EMBEDDING, done=done, total=total)
+            told = time.monotonic()
+
+    return embedder.embed_passages([embedding_text(title, p) for p in passages], on_batch=progress)
+
+
+def _write_rows(
+    lease: Lease,
+    version: DocumentVersion,
+    parsed: ParsedDocument,
+    passages: Sequence[TextChunk],
+    vectors: Vectors,
+    model: str,
+) -> None:
+    organization = lease.organization
+    packed = vectors.astype("<f2")
+    with tenant_scope(organization), transaction.atomic():
+        Chunk.objects.filter(version=version).delete()
+        Page.objects.filter(version=version).delete()
+        changed = DocumentVersion.objects.filter(id=version.id).update(
+            media_type=parsed.media_type[:120],
+            author=_storable(parsed.author)[:300],
+            language=parsed.language[:8],
+            dated=parsed.created,
+            page_count=len(parsed.pages),
+            pages_without_text=list(parsed.pages_without_text),
+        )
+        if not changed:
+            raise LeaseLost(str(lease.job_id))
+        Page.objects.bulk_create(
+            [
+                Page(
+                    organization=organization,
+                    version=version,
+                    number=page.number,
+                    label=_storable(page.label)[:200],
+                    text=_storable(page.text),
+                )
+                for page in parsed.pages
+            ],
+            batch_size=ROWS_PER_STATEMENT,
+        )
+        Chunk.objects.bulk_create(
+            [
+                Chunk(
+                    id=chunk_id(organization.pk, version.id, passage.ordinal),
+                    organization=organization,
+                    version=version,
+                    ordinal=passage.ordinal,
+                    page=passage.page,
+                    start=passage.start,
+                    end=passage.end,
+                    text=_storable(passage.text),
+                    headings=[_storable(heading) for heading in passage.headings],
+                    embedding=packed[position].tobytes(),
+                    embedding_model=model,
+                )
+                for position, passage in enumerate(passages)
+            ],
+            batch_size=ROWS_PER_STATEMENT,
+        )
+
+
+def _publish(lease: Lease, version: DocumentVersion) -> None:
+    """Makes the version the visible one and ends the job, in one step; then removes what it replaces."""
+    superseded = False
+    with tenant_scope(lease.organization), transaction.atomic():
+        document = (
+            Document.objects.select_for_update(of=("self",))
+            .select_related("published")
+            .get(id=lease.document_id)
+        )
+        published = document.published
+        superseded = published is not None and published.created_at > version.created_at
+        if superseded:
+            lease.supersede()
+        else:
+            Document.objects.filter(id=document.id).update(published=version, updated_at=timezone.now())
+            lease.hand_in()
+        stale = (
+            [version]
+            if superseded
+            else list(
+                DocumentVersion.objects.filter(
+                    document_id=document.id, created_at__lt=version.created_at
+                ).exclude(id=version.id)
+            )
+        )
+    for old in stale:
+        remove_version(lease, old)
+
+
+def remove_version(lease: Lease, version: DocumentVersion) -> None:
+    """Removes the points, then the rows, then the file of a version that is not the published one."""
+    corpus.unindex_version(lease.organization, version.id)
+    with tenant_scope(lease.organization), transaction.atomic():
+        DocumentVersion.objects.filter(id=version.id, published_for__isnull=True).delete()
+    files.discard(version.file)
+
+
+def _remove_if_orphaned(lease: Lease) -> None:
+    """Takes back the points of a version that was deleted while it was being indexed."""
+    with tenant_scope(lease.organization):
+        exists = DocumentVersion.objects.filter(id=lease.version_id).exists()
+    if not exists:
+        corpus.unindex_version(lease.organization, lease.version_id)
+
+
+def _put_back(lease: Lease, seconds: float) -> None:
+    try:
+        lease.put_back(seconds=seconds)
+    except LeaseLost:
+        logger.info("job %s ended elsewhere before it was put back", lease.job_id)
+
+
+_REPLACED = {code: "�" for code in (0, *range(0xD800, 0xE000))}
+
+
+def _storable(text: str) -> str:
+    """The text with each character that no database takes (NUL, lone surrogates) as one U+FFFD, so that
+    offsets stay true."""
+    return text.translate(_REPLACED)
+
+
+_stopping: Callable[[], bool] = lambda: False  # noqa: E731 replaced by the worker of this process
+
+
+def worker_is_stopping() -> bool:
+    """Whether the worker of this process was told to stop."""
+    return _stopping()
+
+
+def ask_before_each_step(stopping: Callable[[], bool]) -> None:
+    """Sets what :func:`worker_is_stopping` asks in this process."""
+    global _stopping
+    _stopping = stopping

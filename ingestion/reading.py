@@ -1,0 +1,100 @@
+"""One page of a document as its reader sees it: the text in pieces, the cited passage marked, on the picture too."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from uuid import UUID
+
+from ingestion import page_images
+from ingestion.child import Rectangles
+from ingestion.guards import IngestionFailure
+from ingestion.sniff import PDF
+from search.models import Document, DocumentVersion, Page
+from tenants.models import Organization
+from tenants.scope import tenant_scope
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingPage:
+    """``pieces`` join to the page's text; ``rectangles`` is None where there is no picture or no passage."""
+
+    document: Document
+    version: DocumentVersion
+    number: int
+    label: str
+    page_count: int
+    pieces: tuple[tuple[str, bool], ...]
+    quote: str
+    has_image: bool
+    rectangles: Rectangles | None
+
+    @property
+    def previous(self) -> int | None:
+        return self.number - 1 if self.number > 1 else None
+
+    @property
+    def next(self) -> int | None:
+        return self.number + 1 if self.number < self.page_count else None
+
+
+def published(organization: Organization, document_id: UUID) -> Document | None:
+    """The document with its published version, or None when there is none to see."""
+    with tenant_scope(organization):
+        return (
+            Document.objects.select_related("published", "collection")
+            .filter(id=document_id, published__isnull=False)
+            .first()
+        )
+
+
+def has_pictures(version: DocumentVersion) -> bool:
+    """Whether pages of this file can be drawn."""
+    return version.media_type == PDF
+
+
+def read_page(
+    organization: Organization, document_id: UUID, *, number: int, start: int, end: int
+) -> ReadingPage | None:
+    """A page of the published version with ``start`` to ``end`` of its text marked; None when there is none."""
+    document = published(organization, document_id)
+    if document is None or document.published is None:
+        return None
+    version = document.published
+    with tenant_scope(organization):
+        page = Page.objects.filter(version=version, number=number).first()
+    if page is None:
+        return None
+    start, end = max(0, min(start, len(page.text))), max(0, min(end, len(page.text)))
+    marked = end > start
+    pieces = ((page.text[:start], False), (page.text[start:end], True), (page.text[end:], False))
+    has_image = has_pictures(version)
+    return ReadingPage(
+        document=document,
+        version=version,
+        number=number,
+        label=page.label or f"Page {number}",
+        page_count=version.page_count,
+        pieces=tuple(piece for piece in pieces if piece[0]),
+        quote=page.text[start:end],
+        has_image=has_image,
+        rectangles=_rectangles(organization, version, number, start, end) if has_image and marked else None,
+    )
+
+
+def as_rects(found: Rectangles | None) -> list[dict[str, float]]:
+    """The boxes as ``x, y, width, height`` in units of the page, for an SVG over the picture."""
+    boxes = found.boxes if found is not None else []
+    return [{"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0} for x0, y0, x1, y1 in boxes]
+
+
+def _rectangles(
+    organization: Organization, version: DocumentVersion, number: int, start: int, end: int
+) -> Rectangles | None:
+    try:
+        return page_images.page_boxes(organization, version, number, start, end)
+    except (IngestionFailure, FileNotFoundError) as failure:
+        logger.warning("no rectangles on page %d of version %s: %s", number, version.id, failure)
+        return None

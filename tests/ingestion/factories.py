@@ -1,0 +1,89 @@
+"""Small files of every format, made in memory, for the tests of reading them."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import docx
+import openpyxl
+import pptx
+from reportlab.pdfgen import canvas
+
+
+def make_pdf(pages: list[str], *, title: str = "", author: str = "", outline: bool = False) -> bytes:
+    """A PDF with a line of text for each line of each page; with ``outline``, first lines are bookmarks."""
+    out = io.BytesIO()
+    drawing = canvas.Canvas(out, pagesize=(595, 842))
+    drawing.setTitle(title)
+    drawing.setAuthor(author)
+    for number, page in enumerate(pages):
+        lines = page.split("\n")
+        if outline:
+            drawing.bookmarkPage(f"p{number}")
+            drawing.addOutlineEntry(lines[0], f"p{number}", level=0)
+        for place, line in enumerate(lines):
+            drawing.drawString(72, 770 - 16 * place, line)
+        drawing.showPage()
+    drawing.save()
+    return out.getvalue()
+
+
+def make_docx(*, title: str = "", author: str = "") -> bytes:
+    """A Word file with a heading, a paragraph, a list and a table of two rows."""
+    document = docx.Document()
+    document.core_properties.title = title
+    document.core_properties.author = author
+    document.add_heading("Leave policy", level=1)
+    document.add_paragraph("Every employee has thirty days of leave in a year.")
+    document.add_paragraph("Ask your manager first.", style="List Bullet")
+    table = document.add_table(rows=2, cols=2)
+    for row, words in enumerate((("Grade", "Days"), ("Senior", "35"))):
+        for column, word in enumerate(words):
+            table.cell(row, column).text = word
+    return _saved(document)
+
+
+def make_pptx() -> bytes:
+    """Two slides: a title with a body and notes; a title alone."""
+    deck = pptx.Presentation()
+    slide = deck.slides.add_slide(deck.slide_layouts[1])
+    slide.shapes.title.text = "Quarterly result"
+    slide.placeholders[1].text = "Revenue grew by nine percent."
+    slide.notes_slide.notes_text_frame.text = "Mention the new office."
+    deck.slides.add_slide(deck.slide_layouts[0]).shapes.title.text = "Questions"
+    return _saved(deck)
+
+
+def make_xlsx() -> bytes:
+    """Two sheets: Budget with a header and two rows, and an empty one."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.title = "Budget"
+    for row in (("City", "Amount"), ("Oslo", 1200), ("Rome", 7.5)):
+        sheet.append(row)
+    book.create_sheet("Notes")
+    return _saved(book)
+
+
+def make_zip(parts: dict[str, bytes]) -> bytes:
+    """A deflated archive of ``parts``."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def with_part(office: bytes, name: str, data: bytes) -> bytes:
+    """The office file with one part replaced or added."""
+    with zipfile.ZipFile(io.BytesIO(office)) as archive:
+        parts = {item: archive.read(item) for item in archive.namelist()}
+    return make_zip({**parts, name: data})
+
+
+def _saved(document: object) -> bytes:
+    out = io.BytesIO()
+    document.save(out)  # type: ignore[attr-defined]
+    return out.getvalue()

@@ -1,0 +1,36 @@
+"""Files that broke other parsers end as their own expectations say: ready with their words, or a fitting code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingestion.child import parse_file
+from ingestion.guards import IngestionFailure, Limits
+
+FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "eval"
+CASES: list[dict[str, Any]] = (
+    json.loads((FOLDER / "files.expect.json").read_text()) if (FOLDER / "files.expect.json").exists() else []
+)
+NOT_READ = (".rtf", ".eml", ".epub")  # kinds that are refused by type
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["file"] for case in CASES])
+def test_ends_as_expected(case: dict[str, Any]) -> None:
+    statuses, codes = case["expect"]["status"], case["expect"]["codes"]
+    if case["file"].endswith(NOT_READ):
+        statuses, codes = ["failed"], ["unsupported"]
+    try:
+        document = parse_file(FOLDER / "files" / case["file"], filename=case["file"], limits=Limits())
+    except IngestionFailure as failure:
+        assert "failed" in statuses, f"failed as {failure.code}"
+        assert failure.code in codes
+        assert str(failure).endswith(".")
+        assert failure.remedy.endswith(".")
+        return
+    assert "ready" in statuses
+    text = "\n".join(page.text for page in document.pages)
+    assert [word for word in case["must_contain"] if word not in text] == []

@@ -1,0 +1,60 @@
+"""Passages lie exactly where they say, within their limits, and together hold all of the text."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from ingestion.chunking import chunk
+from ingestion.parsed import Heading, ParsedDocument, ParsedPage
+
+TOKENIZER = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+TOKENIZER.pre_tokenizer = pre_tokenizers.Whitespace()
+TOKENIZER.enable_truncation(5)
+
+TEXT = st.text(st.sampled_from("ab é日𝄞.,#\n "), max_size=400)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> ParsedDocument:
+    pages = []
+    for number in range(1, draw(st.integers(1, 3)) + 1):
+        text = draw(TEXT)
+        starts = draw(st.lists(st.integers(0, max(0, len(text) - 1)), max_size=4, unique=True)) if text else []
+        headings = tuple(Heading(start, 1 + start % 3, text[start : start + 3]) for start in sorted(starts))
+        pages.append(ParsedPage(number, text, headings))
+    return ParsedDocument(draw(st.sampled_from(["text/plain", "text/markdown"])), tuple(pages))
+
+
+@settings(max_examples=150, deadline=None)
+@given(documents(), st.integers(3, 40), st.integers(0, 2))
+def test_offsets_are_exact_and_nothing_is_lost(document: ParsedDocument, max_tokens: int, overlap: int) -> None:
+    chunks = chunk(document, tokenizer=TOKENIZER, max_tokens=max_tokens, overlap=overlap)
+    full = Tokenizer.from_str(TOKENIZER.to_str())
+    full.no_truncation()
+    assert [passage.ordinal for passage in chunks] == list(range(len(chunks)))
+    for page in document.pages:
+        covered: set[int] = set()
+        for passage in (passage for passage in chunks if passage.page == page.number):
+            assert page.text[passage.start : passage.end] == passage.text
+            assert passage.text.strip()
+            assert len(full.encode(passage.text).ids) <= max_tokens
+            covered.update(range(passage.start, passage.end))
+        assert all(place in covered for place, character in enumerate(page.text) if not character.isspace())
+
+
+def test_a_passage_knows_the_headings_above_it() -> None:
+    text = "Guide\n\n" + "intro words " * 20 + "\n\nInstall\n\n" + "plug it in " * 20
+    second = text.index("Install")
+    page = ParsedPage(1, text, (Heading(0, 1, "Guide"), Heading(second, 2, "Install")))
+    after = ParsedPage(2, "It goes on here.")
+    chunks = chunk(ParsedDocument("text/plain", (page, after)), tokenizer=TOKENIZER, max_tokens=80, overlap=0)
+    assert [passage.headings for passage in chunks] == [("Guide",), ("Guide", "Install"), ("Guide", "Install")]
+
+
+def test_a_word_without_end_is_cut() -> None:
+    document = ParsedDocument("text/plain", (ParsedPage(1, "a" * 5000),))
+    chunks = chunk(document, tokenizer=TOKENIZER, max_tokens=10, overlap=0)
+    assert max(len(passage.text) for passage in chunks) <= 160
+    assert "".join(passage.text for passage in chunks) == "a" * 5000
