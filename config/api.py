@@ -1,9 +1,9 @@
 """The shape of the API's errors and pages, the same for every route.
 
-An error is ``{"error": {"code", "message", "detail", "request_id"}}`` under the true status. ``code`` is stable,
-``message`` is a sentence for a person, ``detail`` is what helps to correct the request (fields, a hint) or null.
-Any exception that carries ``code`` and ``status`` is shown as such, so that the packages below need not know this
-module. What is unknown becomes a 500 that says nothing but its request id.
+An error is ``{"error": {"code", "message", "detail", "request_id"}}`` under the true status. ``code`` is
+stable, ``message`` is a sentence for a person, ``detail`` is what helps to correct the request (fields, a
+hint) or null. Any exception that carries ``code`` and ``status`` is shown as such, so that the packages
+below need not know this module. What is unknown becomes a 500 that says nothing but its request id.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a browser may do with our pages, on every response; and the id of every request.
 
 The policy allows our own scripts, styles, images and fonts, nothing inline and nobody else's. Two places are
-exempt, and only for styles: the API's documentation page and Django's admin. A view that sets its own, stricter
-policy (a served file) keeps it.
+exempt, and only for styles: the API's documentation page and Django's admin. A view that sets its own,
+stricter policy (a served file) keeps it.
 """
 
 from __future__ import annotations

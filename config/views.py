@@ -1,4 +1,6 @@
-"""Pages that belong to no package: the API's documentation, and the answers when something is missing or breaks."""
+"""Pages that belong to no package: the API's documentation, and the answers when something is missing or
+breaks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The operator's pages. They show every organisation, so each of them runs in the system scope, to its last byte."""
+"""The operator's pages. They show every organisation, so each of them runs in the system scope, to its
+last byte.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from tenants.scope import system_scope
 
 
 class SystemScopeAdmin:
-    """Put before ``ModelAdmin``: its pages read the rows of every organisation, and are rendered before the scope ends."""
+    """Put before ``ModelAdmin``: its pages read the rows of every organisation, and are rendered before
+    the scope ends.
+    """
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponseBase:
         return self._in_scope("changelist_view", request, extra_context)

@@ -1,8 +1,8 @@
 """Who asks over the API, and for which organisation: the key's, or the one whose pages the session visits.
 
 What always holds: ``request.auth`` is a :class:`Credential` or the request is refused; its organisation comes
-from the database, never from a header, a body or a query field of the request. A key never has more rights than
-the member who made it has now.
+from the database, never from a header, a body or a query field of the request. A key never has more rights
+than the member who made it has now.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def credential(request: Request) -> Credential:
 
 
 def sha256_of(secret: str) -> str:
-    """How a key's secret is kept, as 64 hexadecimal digits. The secret has 256 random bits, so no salt is needed."""
+    """How a key's secret is kept, as 64 hexadecimal digits. The secret has 256 random bits, so no salt is
+    needed.
+    """
     return hashlib.sha256(secret.encode("ascii")).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """API keys: made once, shown once, kept as a hash.
 
-``tsk_<prefix>_<secret>``: the prefix (48 random bits) finds the row, the secret (256 random bits) proves it. What
-always holds: a person cannot make a key with more rights than the person has.
+``tsk_<prefix>_<secret>``: the prefix (48 random bits) finds the row, the secret (256 random bits) proves
+it. What always holds: a person cannot make a key with more rights than the person has.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def create_key(
 ) -> tuple[ApiKey, str]:
     """Returns the key's row and its text, which cannot be read again.
 
-    Raises ``Refused`` for a missing name or an unknown scope, ``NotAllowed`` for a scope beyond the maker's role.
-    ``created_by`` is ``None`` for the operator.
+    Raises ``Refused`` for a missing name or an unknown scope, ``NotAllowed`` for a scope beyond the
+    maker's role. ``created_by`` is ``None`` for the operator.
     """
     asked = set(scopes)
     wanted = [scope for scope in SCOPES if scope in asked]

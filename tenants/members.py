@@ -1,7 +1,8 @@
 """Who belongs to an organisation: adding, changing and removing members.
 
 What always holds: nobody gives or takes a role above the own one, nobody changes the own role, and an
-organisation keeps an owner. A change is locked on the organisation, so that two owners cannot demote each other at once.
+organisation keeps an owner. A change is locked on the organisation, so that two owners cannot demote each
+other at once.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def roles_to_give(actor: Membership) -> list[Role]:
 def add_member(*, actor: Membership, name: str, role: str) -> Membership | None:
     """Adds the account with this user name or e-mail address; who is a member already keeps the role.
 
-    Returns ``None`` when there is no such account: show the same answer for both. Raises ``NotAllowed`` or ``Refused``.
+    Returns ``None`` when there is no such account: show the same answer for both. Raises ``NotAllowed`` or
+    ``Refused``.
     """
     _check_gives(actor, role)
     user = find_account(name)

@@ -19,7 +19,9 @@ _CONDITION = (
 
 
 class ForceRowSecurity(Operation):
-    """Enables and forces row security on the tables of ``models`` (names in this app). Nothing on other databases."""
+    """Enables and forces row security on the tables of ``models`` (names in this app). Nothing on other
+    databases.
+    """
 
     reversible = True
     reduces_to_sql = True

@@ -2,10 +2,11 @@
 
 What always holds:
 
-* A query on a tenant table outside any scope raises :class:`ScopeError`, by whatever path it came: the manager,
-  a related manager, ``_base_manager``, a deletion's collector, raw SQL. Two walls do it. The manager refuses to
-  make a query set, which gives a traceback at the right place, and :func:`guard`, wrapped around every statement
-  of every connection, looks at the SQL itself, so that a path nobody thought of is refused as well.
+* A query on a tenant table outside any scope raises :class:`ScopeError`, by whatever path it came: the
+  manager, a related manager, ``_base_manager``, a deletion's collector, raw SQL. Two walls do it. The
+  manager refuses to make a query set, which gives a traceback at the right place, and :func:`guard`,
+  wrapped around every statement of every connection, looks at the SQL itself, so that a path nobody
+  thought of is refused as well.
 * A query set belongs to the scope in which it was made. Evaluated in the scope of another organisation it
   raises; evaluated later, outside, it raises.
 * Inside a scope every query carries ``organization_id = <the scope's>``, every inserted row gets that
@@ -13,8 +14,8 @@ What always holds:
 * On PostgreSQL the scope is also a setting of a short transaction, which the policies of
   :mod:`tenants.row_security` compare with each row.
 
-A scope must be short and must not be held over a ``yield``: a context variable set inside a generator is seen by
-its consumer.
+A scope must be short and must not be held over a ``yield``: a context variable set inside a generator is
+seen by its consumer.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ M = TypeVar("M", bound=models.Model)
 
 
 class ScopeError(RuntimeError):
-    """Tenant rows were touched without a scope, or across two. Always a defect of the program, never of a request."""
+    """Tenant rows were touched without a scope, or across two. Always a defect of the program, never of a
+    request.
+    """
 
     code = "scope_error"
 
@@ -103,7 +106,9 @@ def system_scope(reason: str, *, using: str = DEFAULT_DB_ALIAS) -> Iterator[None
 
 @contextlib.contextmanager
 def maintenance_scope(reason: str, *, using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
-    """A :func:`system_scope` without a transaction, for commands that manage their own, such as ``migrate``."""
+    """A :func:`system_scope` without a transaction, for commands that manage their own, such as
+    ``migrate``.
+    """
     if _active.get() is not None:
         raise ScopeError("Maintenance starts outside every scope.")
     scope = _Scope(None, reason)
@@ -248,11 +253,14 @@ def _check_relations(row: models.Model) -> None:
 
 
 class TenantManager(models.Manager[M]):
-    """The manager of every tenant table, also its ``_base_manager``. Raises :class:`ScopeError` outside a scope."""
+    """The manager of every tenant table, also its ``_base_manager``. Raises :class:`ScopeError` outside a
+    scope.
+    """
 
     def get_queryset(self) -> TenantQuerySet[M]:
         scope = _require()
-        rows: TenantQuerySet[M] = TenantQuerySet(self.model, using=self._db, hints=self._hints)  # type: ignore[attr-defined]
+        hints: Any = getattr(self, "_hints", None)
+        rows: TenantQuerySet[M] = TenantQuerySet(self.model, using=self._db, hints=hints)
         return rows.filter(_InScope(models.F("organization_id"), scope.key or 0))
 
     def raw(self, *args: Any, **kwargs: Any) -> NoReturn:

@@ -9,7 +9,9 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
-    """Registration is closed unless the operator opened it; ``next`` leads to a path of this site or is ignored."""
+    """Registration is closed unless the operator opened it; ``next`` leads to a path of this site or is
+    ignored.
+    """
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return bool(settings.SIGNUP_OPEN)

@@ -1,12 +1,13 @@
 """The two organisations of every test, their people, their keys and their canaries.
 
-acme belongs to alice (owner) and bob (member); globex to charlie (owner), who must get nothing of acme. The state
-of the run lies in a temporary folder and no model is loaded unless a test asks for one.
+acme belongs to alice (owner) and bob (member); globex to charlie (owner), who must get nothing of acme. The
+state of the run lies in a temporary folder and no model is loaded unless a test asks for one.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 
 os.environ["TESSERA_VAR_DIR"] = tempfile.mkdtemp(prefix="tessera-tests-")
@@ -49,12 +50,22 @@ def no_scope_survives_a_test() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def files_stay_in_the_test(settings: Any, tmp_path: Path) -> None:
-    """Uploaded files of one test are not seen by the next; passwords hash fast; rate limits count per test."""
+def fast_passwords_and_fresh_rate_limits(settings: Any) -> None:
+    """Rate limits count per test, and hashing costs nothing where it is not what is tested."""
     from django.core.cache import cache
 
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def index_starts_empty(settings: Any) -> Iterator[None]:
+    """Rolled-back organisations give their ids to the next test, which must not find their points."""
+    yield
+    from search.index import close_all
+
+    close_all()
+    shutil.rmtree(settings.VAR / "index", ignore_errors=True)
 
 
 def _person(name: str) -> User:
