@@ -5,6 +5,25 @@ import { fillSources } from "./sources.js";
 
 export function startAnswers() {
   for (const element of document.querySelectorAll("[data-answer]")) new AnswerBlock(element);
+  for (const form of document.querySelectorAll("[data-followup]")) {
+    form.addEventListener("submit", (event) => { event.preventDefault(); followUp(form); });
+  }
+}
+
+/** Asks the next question of the conversation, then goes to the page that streams its answer. */
+async function followUp(form) {
+  const button = form.querySelector('button[type="submit"]');
+  button.disabled = true;
+  try {
+    const asked = await postForm(form.action, new FormData(form));
+    if (form.dataset.next) location.assign(`${form.dataset.next}?turn=${asked.turn_id}#turn-${asked.turn_id}`);
+    else location.assign(asked.url);
+  } catch (error) {
+    button.disabled = false;
+    const said = form.querySelector("[data-error]");
+    said.textContent = error.message;
+    said.hidden = false;
+  }
 }
 
 class AnswerBlock {
@@ -161,7 +180,7 @@ class AnswerBlock {
 
   /** Puts the turn into the address, so that a reload shows this answer and asks nothing again. */
   remember(asked) {
-    this.againUrl = asked.again_url ?? this.againUrl;
+    this.againUrl = asked.regenerate_url ?? this.againUrl;
     for (const form of [this.form, this.followUp]) {
       const field = form?.querySelector('[name="conversation"]');
       if (field && asked.conversation_id) field.value = asked.conversation_id;

@@ -1,4 +1,5 @@
-// Header menus are <details>, so they open without scripts; here they learn to close. Facets fold on small screens.
+// Header menus are <details>, so they open without scripts; here they learn to close. Facets fold on small screens,
+// and forms that cannot be undone ask first.
 
 export function startMenus() {
   const menus = [...document.querySelectorAll("details.menu")];
@@ -12,6 +13,9 @@ export function startMenus() {
       menu.querySelector("summary").focus();
     }
   });
+  for (const form of document.querySelectorAll("form[data-confirm]")) {
+    form.addEventListener("submit", (event) => { if (!confirm(form.dataset.confirm)) event.preventDefault(); });
+  }
   const facets = document.querySelector("details.facets");
   if (!facets) return;
   const narrow = matchMedia("(max-width: 60rem)");
