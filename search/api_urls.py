@@ -1,0 +1,16 @@
+"""The routes of searching and asking under ``/api/v1/``."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from search import api
+
+urlpatterns = [
+    path("search", api.Search.as_view(), name="api-search"),
+    path("answers", api.Answers.as_view(), name="api-answers"),
+    path("answers/<uuid:answer_id>", api.AnswerDetail.as_view(), name="api-answer"),
+    path("answers/<uuid:answer_id>/stop", api.AnswerStop.as_view(), name="api-answer-stop"),
+    path("conversations", api.Conversations.as_view(), name="api-conversations"),
+    path("conversations/<uuid:conversation_id>", api.ConversationDetail.as_view(), name="api-conversation"),
+]

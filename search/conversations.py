@@ -1,0 +1,219 @@
+"""Conversations as rows: who asked what, and what came of it.
+
+What always holds: a conversation belongs to the one person or key that began it and to nobody else, not even
+of the same organisation; every function here is one short visit to the rows of one organisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from search.events import AnswerCompleted, AnswerFailed, SourcesFound, source_json
+from search.models import Conversation, Turn
+from tenants.models import Organization
+from tenants.scope import tenant_scope
+
+EARLIER_QUESTIONS = 2
+LIVE_STATUSES = (Turn.Status.PENDING, Turn.Status.STREAMING)
+LOST_AFTER = timedelta(minutes=15)
+"""A turn that is under way for longer was lost with its process."""
+
+
+class NoSuchConversation(LookupError):
+    """There is no such conversation or turn for this asker."""
+
+    code = "not_found"
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("There is nothing here.")
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, in which organisation: a signed-in person, or an API key."""
+
+    organization: Organization
+    user_id: int | None = None
+    api_key_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnView:
+    """A turn, read: plain values that outlive the scope."""
+
+    id: UUID
+    conversation_id: UUID
+    question: str
+    filters: dict[str, Any]
+    status: str
+    answer: str
+    citations: list[dict[str, Any]]
+    sources: list[dict[str, Any]]
+    prompt_tokens: int
+    completion_tokens: int
+    error_code: str
+    created_at: datetime
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the answer is still being made."""
+        return self.status in LIVE_STATUSES
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationView:
+    id: UUID
+    title: str
+    created_at: datetime
+    turns: tuple[TurnView, ...] = ()
+
+
+def create_turn(
+    asker: Asker, *, question: str, filters: dict[str, Any], conversation_id: UUID | None = None
+) -> TurnView:
+    """A new pending turn, in a new conversation unless one is named. Raises :class:`NoSuchConversation`."""
+    with tenant_scope(asker.organization):
+        if conversation_id is None:
+            conversation = Conversation.objects.create(
+                organization=asker.organization,
+                user_id=None if asker.api_key_id else asker.user_id,
+                api_key_id=asker.api_key_id,
+                title=" ".join(question.split())[:120],
+            )
+        else:
+            conversation = _own(asker, conversation_id)
+        turn = Turn.objects.create(
+            organization=asker.organization, conversation=conversation, question=question, filters=filters
+        )
+        return _view(turn)
+
+
+def get_turn(asker: Asker, turn_id: UUID) -> TurnView:
+    """The turn, if it is the asker's. Raises :class:`NoSuchConversation`."""
+    with tenant_scope(asker.organization):
+        turn = Turn.objects.select_related("conversation").filter(id=turn_id).first()
+        if turn is None or not _is_own(asker, turn.conversation):
+            raise NoSuchConversation
+        return _view(turn)
+
+
+def restart_turn(asker: Asker, turn_id: UUID) -> TurnView:
+    """The turn, emptied and pending again. Raises :class:`NoSuchConversation`."""
+    get_turn(asker, turn_id)
+    with tenant_scope(asker.organization):
+        Turn.objects.filter(id=turn_id).update(
+            status=Turn.Status.PENDING, answer="", citations=[], sources=[], prompt_tokens=0,
+            completion_tokens=0, error_code="", created_at=timezone.now(),
+        )  # fmt: skip
+    return get_turn(asker, turn_id)
+
+
+def earlier_questions(organization: Organization, turn: TurnView) -> tuple[str, ...]:
+    """The last questions of the conversation before this turn, oldest first."""
+    with tenant_scope(organization):
+        before = (
+            Turn.objects.filter(conversation_id=turn.conversation_id, created_at__lt=turn.created_at)
+            .exclude(id=turn.id)
+            .order_by("-created_at")
+            .values_list("question", flat=True)[:EARLIER_QUESTIONS]
+        )
+        return tuple(reversed(before))
+
+
+def mark_streaming(organization: Organization, turn_id: UUID) -> None:
+    with tenant_scope(organization):
+        Turn.objects.filter(id=turn_id, status=Turn.Status.PENDING).update(status=Turn.Status.STREAMING)
+
+
+def keep_answer(
+    organization: Organization,
+    turn_id: UUID,
+    end: AnswerCompleted | AnswerFailed,
+    sources: SourcesFound | None,
+) -> None:
+    """Writes how the turn ended, with its citations and the passages that were found."""
+    values: dict[str, Any] = {"sources": [source_json(s) for s in sources.sources] if sources else []}
+    if isinstance(end, AnswerFailed):
+        values |= {"status": Turn.Status.FAILED, "error_code": end.code[:40]}
+    else:
+        values |= {
+            "status": end.status,
+            "answer": end.answer,
+            "citations": [citation.as_json() for citation in end.citations],
+            "prompt_tokens": end.usage.prompt_tokens,
+            "completion_tokens": end.usage.completion_tokens,
+        }
+    with tenant_scope(organization):
+        Turn.objects.filter(id=turn_id).update(**values)
+
+
+def own_conversations(asker: Asker) -> QuerySet[Conversation]:
+    """The asker's conversations; to be evaluated within the organisation's scope, where this is called."""
+    mine = Conversation.objects.order_by("-created_at", "-id")
+    if asker.api_key_id is not None:
+        return mine.filter(api_key_id=asker.api_key_id)
+    return mine.filter(user_id=asker.user_id, api_key_id=None) if asker.user_id is not None else mine.none()
+
+
+def list_conversations(asker: Asker, *, limit: int = 100) -> list[ConversationView]:
+    """The asker's latest conversations, without their turns."""
+    with tenant_scope(asker.organization):
+        return [ConversationView(c.id, c.title, c.created_at) for c in own_conversations(asker)[:limit]]
+
+
+def get_conversation(asker: Asker, conversation_id: UUID) -> ConversationView:
+    """The conversation with its turns in order. Raises :class:`NoSuchConversation`."""
+    with tenant_scope(asker.organization):
+        found = _own(asker, conversation_id)
+        turns = tuple(_views(Turn.objects.filter(conversation=found).order_by("created_at")))
+        return ConversationView(found.id, found.title, found.created_at, turns)
+
+
+def delete_conversation(asker: Asker, conversation_id: UUID) -> None:
+    """Deletes the conversation and its turns. Raises :class:`NoSuchConversation`."""
+    with tenant_scope(asker.organization):
+        _own(asker, conversation_id).delete()
+
+
+def _own(asker: Asker, conversation_id: UUID) -> Conversation:
+    found = own_conversations(asker).filter(id=conversation_id).first()
+    if found is None:
+        raise NoSuchConversation
+    return found
+
+
+def _is_own(asker: Asker, conversation: Conversation) -> bool:
+    if asker.api_key_id is not None:
+        return conversation.api_key_id == asker.api_key_id
+    mine = asker.user_id is not None and conversation.user_id == asker.user_id
+    return mine and conversation.api_key_id is None
+
+
+def _views(turns: Iterable[Turn]) -> Iterable[TurnView]:
+    return (_view(turn) for turn in turns)
+
+
+def _view(turn: Turn) -> TurnView:
+    lost = turn.status in LIVE_STATUSES and timezone.now() - turn.created_at > LOST_AFTER
+    return TurnView(
+        id=turn.id,
+        conversation_id=turn.conversation_id,
+        question=turn.question,
+        filters=turn.filters,
+        status=Turn.Status.FAILED.value if lost else str(turn.status),
+        answer=turn.answer,
+        citations=turn.citations,
+        sources=turn.sources,
+        prompt_tokens=turn.prompt_tokens,
+        completion_tokens=turn.completion_tokens,
+        error_code="lost" if lost else turn.error_code,
+        created_at=turn.created_at,
+    )

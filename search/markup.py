@@ -1,0 +1,81 @@
+"""An answer's Markdown as HTML that can do nothing: rendered first, sanitised after.
+
+What always holds: the only links are the citations' own anchors; no image, script, style, form or raw HTML
+comes out; what looked like a link, an image or a tag is shown as the text that it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+
+import nh3
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+
+_TAGS_WORDS = """
+p br strong em s code pre blockquote ul ol li h1 h2 h3 h4 h5 h6 table thead tbody tr th td hr a
+"""
+TAGS = frozenset(_TAGS_WORDS.split())
+_MARK = re.compile(r"\[(\d{1,4})\]")
+
+
+def render(answer: str, links: Mapping[int, str]) -> str:
+    """Safe HTML of ``answer``. ``links`` maps a citation's number to its address on this site (starting with
+    ``/``); a mark without an address stays text.
+    """
+    allowed = {
+        n: href for n, href in links.items() if href.startswith("/") and not href.startswith(("//", "/\\"))
+    }
+    html = _markdown().render(answer, {"citations": allowed})
+    hrefs = frozenset(allowed.values())
+
+    def only_own_links(tag: str, attribute: str, value: str) -> str | None:
+        if tag == "a" and attribute == "href":
+            return value if value in hrefs else None
+        return value
+
+    return nh3.clean(
+        html,
+        tags=set(TAGS),
+        attributes={"a": {"href", "data-n", "class"}},
+        allowed_classes=None,
+        attribute_filter=only_own_links,
+        url_schemes=set(),
+        link_rel=None,
+        strip_comments=True,
+    )
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "typographer": False})
+    parser.enable(["table", "strikethrough"])
+    parser.disable(["link", "image", "autolink", "html_inline", "html_block", "reference", "entity"])
+    parser.inline.ruler.before("emphasis", "citation", _citation)
+    parser.add_render_rule("citation", _render_citation)
+    return parser
+
+
+def _citation(state: StateInline, silent: bool) -> bool:
+    """The inline rule for ``[n]`` where ``n`` has an address. In code it never runs, so code stays as it is."""
+    match = _MARK.match(state.src, state.pos)
+    if match is None or int(match.group(1)) not in state.env.get("citations", {}):
+        return False
+    if not silent:
+        token = state.push("citation", "a", 0)
+        token.content = match.group(1)
+    state.pos = match.end()
+    return True
+
+
+def _render_citation(
+    renderer: RendererHTML, tokens: list[Token], index: int, options: OptionsDict, env: EnvType
+) -> str:
+    n = int(tokens[index].content)
+    href = nh3.clean_text(env["citations"][n])
+    return f'<a class="citation" href="{href}" data-n="{n}">[{n}]</a>'

@@ -1,0 +1,219 @@
+"""What the templates of the search page show: results, facets and an answer, as plain values.
+
+What always holds: everything comes from the address and the rows; nothing here waits for a model but the
+embedding of the query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from django.http import QueryDict
+from django.urls import reverse
+from django.utils.safestring import SafeString, mark_safe
+
+from inference.errors import NotReady
+from search.asking import LONGEST_QUESTION, answer_html
+from search.conversations import Asker, TurnView
+from search.filters import FilterError, parse_filters
+from search.links import citation_url, document_url
+from search.retrieval import FacetCount, Hit, Retrieval, SearchFilters, readable_collections, retrieve
+from search.snippets import snippet
+from tenants.models import Organization
+
+RESULTS = 20
+FILTER_NAMES = ("type", "collection", "year", "from", "to")
+
+TYPE_LABELS = {
+    "application/pdf": "PDF",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "Word",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": "PowerPoint",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "Excel",
+    "text/html": "Web page",
+    "text/markdown": "Markdown",
+    "text/plain": "Text",
+    "text/csv": "CSV",
+}
+ERRORS = {
+    "not_ready": "The models were still loading. Ask again.",
+    "overloaded": "Too many questions were being answered. Ask again in a few seconds.",
+    "lost": "The server was restarted while it wrote this answer. Ask again.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SnippetPiece:
+    text: str
+    marked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One result; ``url`` leads to the passage in its document."""
+
+    document_id: UUID
+    title: str
+    page: int
+    media_type: str
+    type_label: str
+    collection: str
+    dated: date | None
+    snippet: tuple[SnippetPiece, ...]
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class FacetOption:
+    value: str
+    label: str
+    count: int | None
+    selected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """A filter to choose from, as checkboxes named ``name`` in the address."""
+
+    name: str
+    label: str
+    options: tuple[FacetOption, ...]
+    input: str = "checkbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A passage below an answer: a citation, or one of the nearest where there is no answer."""
+
+    n: int
+    document_id: str
+    title: str
+    page: int
+    quote: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerView:
+    """A turn as ``search/_answer.html`` shows it."""
+
+    id: UUID
+    conversation_id: UUID
+    question: str
+    status: str
+    html: SafeString
+    citations: tuple[Place, ...]
+    nearest: tuple[Place, ...]
+    in_progress: bool
+    error_message: str
+    events_url: str
+    stop_url: str
+    regenerate_url: str
+
+
+def search_page(organization: Organization, address: QueryDict) -> dict[str, Any]:
+    """The context of the search page for the parameters in ``address``."""
+    q = address.get("q", "").replace("\x00", "").strip()[:LONGEST_QUESTION]
+    found, problem = Retrieval(), ""
+    try:
+        filters = filters_of_address(address)
+        if q:
+            found = retrieve(
+                organization=organization,
+                collection_ids=readable_collections(organization),
+                query=q,
+                limit=RESULTS,
+                filters=filters,
+            )
+    except FilterError as error:
+        problem = str(error)
+    except NotReady as error:
+        problem = f"{error} {error.hint}"
+    return {
+        "q": q,
+        "results": [_result(organization.slug, hit, q) for hit in found.hits],
+        "facets": _facets(found, address) if q else [],
+        "filters": {name: address.getlist(name) for name in FILTER_NAMES if address.getlist(name)},
+        "ask_filters": [(name, value) for name in FILTER_NAMES for value in address.getlist(name) if value],
+        "problem": problem,
+        "turn": None,
+    }
+
+
+def filters_of_address(address: QueryDict) -> SearchFilters:
+    """The filters of the page's parameters. Raises :class:`FilterError`."""
+    years = sorted(
+        year for year in address.getlist("year") if year.isascii() and year.isdigit() and len(year) == 4
+    )
+    return parse_filters(
+        {
+            "media_types": [value for value in address.getlist("type") if value],
+            "collection_ids": [value for value in address.getlist("collection") if value],
+            "dated_from": address.get("from") or (f"{years[0]}-01-01" if years else None),
+            "dated_to": address.get("to") or (f"{years[-1]}-12-31" if years else None),
+        }
+    )
+
+
+def page_turn(asker: Asker, turn: TurnView) -> AnswerView:
+    """The turn with its answer as safe HTML and the addresses of its places."""
+    slug = asker.organization.slug
+    return AnswerView(
+        id=turn.id,
+        conversation_id=turn.conversation_id,
+        question=turn.question,
+        status=turn.status,
+        html=mark_safe(answer_html(slug, turn)),  # noqa: S308 sanitised by search.markup
+        citations=tuple(_place(slug, c, c["quote"]) for c in turn.citations),
+        nearest=tuple(_place(slug, s, s["text"]) for s in turn.sources) if turn.status == "not_found" else (),
+        in_progress=turn.is_live,
+        error_message=ERRORS.get(turn.error_code, ""),
+        events_url=reverse("turn-events", args=[slug, turn.id]),
+        stop_url=reverse("turn-stop", args=[slug, turn.id]),
+        regenerate_url=reverse("turn-regenerate", args=[slug, turn.id]),
+    )
+
+
+def _place(slug: str, place: dict[str, Any], quote: str) -> Place:
+    return Place(
+        place["n"], place["document_id"], place["title"], place["page"], quote, citation_url(slug, place)
+    )
+
+
+def _result(slug: str, hit: Hit, q: str) -> ResultRow:
+    return ResultRow(
+        document_id=hit.document_id,
+        title=hit.title,
+        page=hit.page,
+        media_type=hit.media_type,
+        type_label=TYPE_LABELS.get(hit.media_type, hit.media_type.rpartition("/")[2].upper()),
+        collection=hit.collection_name,
+        dated=hit.dated,
+        snippet=tuple(SnippetPiece(text, marked) for text, marked in snippet(hit.text, q)),
+        url=document_url(slug, hit.document_id, page=hit.page, start=hit.start, end=hit.end),
+    )
+
+
+def _facets(found: Retrieval, address: QueryDict) -> list[Facet]:
+    types = [
+        FacetCount(f.value, TYPE_LABELS.get(f.value, f.label), f.count) for f in found.facets.media_types
+    ]
+    facets = [
+        Facet("type", "Type", _options(types, address.getlist("type"))),
+        Facet("year", "Date", _options(found.facets.years, address.getlist("year"))),
+        Facet("collection", "Collection", _options(found.facets.collections, address.getlist("collection"))),
+    ]
+    return [facet for facet in facets if facet.options]
+
+
+def _options(counts: Sequence[FacetCount], chosen: Sequence[str]) -> tuple[FacetOption, ...]:
+    """What was found, and what was chosen although nothing was found for it, so that it can be taken away."""
+    options = [FacetOption(f.value, f.label, f.count, f.value in chosen) for f in counts]
+    known = {option.value for option in options}
+    missing = [
+        FacetOption(v, TYPE_LABELS.get(v, v), 0, True) for v in dict.fromkeys(chosen) if v and v not in known
+    ]
+    return (*options, *missing)

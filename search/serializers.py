@@ -1,0 +1,131 @@
+"""What the API takes and gives for searching and asking; also the source of its OpenAPI schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from search.asking import LONGEST_QUESTION
+from search.filters import LONGEST_LIST
+
+MOST_RESULTS = 50
+
+
+class QuestionField(serializers.CharField):
+    """Text of a person: trimmed, 1 to 4000 characters, all of which can be stored."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_length=1, max_length=LONGEST_QUESTION, trim_whitespace=True, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        if isinstance(data, str) and len(data) > 4 * LONGEST_QUESTION:
+            raise serializers.ValidationError(f"At most {LONGEST_QUESTION} characters.")
+        text: str = super().to_internal_value(data)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise serializers.ValidationError("Half a surrogate pair is not a character.") from error
+        return text
+
+
+class FiltersSerializer(serializers.Serializer[Any]):
+    """Conditions of which all must hold; within a list, any."""
+
+    media_types = serializers.ListField(
+        child=serializers.CharField(max_length=200), max_length=LONGEST_LIST, required=False
+    )
+    collection_ids = serializers.ListField(
+        child=serializers.UUIDField(), max_length=LONGEST_LIST, required=False
+    )
+    document_ids = serializers.ListField(
+        child=serializers.UUIDField(), max_length=LONGEST_LIST, required=False
+    )
+    dated_from = serializers.DateField(required=False)
+    dated_to = serializers.DateField(required=False)
+
+    def to_internal_value(self, data: Any) -> Any:
+        unknown = set(data) - set(self.fields) if isinstance(data, dict) else set()
+        if unknown:
+            raise serializers.ValidationError({"filters": f"There are only {', '.join(self.fields)}."})
+        return super().to_internal_value(data)
+
+
+class SearchRequestSerializer(serializers.Serializer[Any]):
+    query = QuestionField()
+    limit = serializers.IntegerField(min_value=1, max_value=MOST_RESULTS, default=10)
+    filters = FiltersSerializer(required=False)
+
+
+class DocumentReferenceSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    title = serializers.CharField()
+
+
+class ResultSerializer(serializers.Serializer[Any]):
+    """A passage: its page's text from ``start`` to ``end``. ``score`` compares within one answer only."""
+
+    document = DocumentReferenceSerializer()
+    page = serializers.IntegerField()
+    text = serializers.CharField()
+    score = serializers.FloatField()
+    start = serializers.IntegerField()
+    end = serializers.IntegerField()
+    collection = serializers.CharField()
+
+
+class SearchResponseSerializer(serializers.Serializer[Any]):
+    results = ResultSerializer(many=True)
+
+
+class AnswerRequestSerializer(serializers.Serializer[Any]):
+    question = QuestionField()
+    conversation_id = serializers.UUIDField(required=False, allow_null=True)
+    stream = serializers.BooleanField(default=False)
+    filters = FiltersSerializer(required=False)
+
+
+class CitationSerializer(serializers.Serializer[Any]):
+    """The place behind ``[n]`` in the answer: ``quote`` is the page's text from ``start`` to ``end``."""
+
+    n = serializers.IntegerField()
+    document_id = serializers.UUIDField()
+    version_id = serializers.UUIDField()
+    chunk_id = serializers.UUIDField()
+    title = serializers.CharField()
+    page = serializers.IntegerField()
+    start = serializers.IntegerField()
+    end = serializers.IntegerField()
+    quote = serializers.CharField()
+
+
+class UsageSerializer(serializers.Serializer[Any]):
+    prompt_tokens = serializers.IntegerField()
+    completion_tokens = serializers.IntegerField()
+
+
+class AnswerSerializer(serializers.Serializer[Any]):
+    """A question's answer. ``status``: answered, not_found, stopped, failed, or pending and streaming on the
+    way.
+    """
+
+    id = serializers.UUIDField()
+    conversation_id = serializers.UUIDField()
+    question = serializers.CharField()
+    status = serializers.ChoiceField(
+        ["answered", "not_found", "stopped", "failed", "pending", "streaming"], read_only=True
+    )
+    answer = serializers.CharField()
+    citations = CitationSerializer(many=True)
+    usage = UsageSerializer(source="*")
+    created_at = serializers.DateTimeField()
+
+
+class ConversationSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    title = serializers.CharField()
+    created_at = serializers.DateTimeField()
+
+
+class ConversationDetailSerializer(ConversationSerializer):
+    turns = AnswerSerializer(many=True)

@@ -1,0 +1,124 @@
+"""How well a passage supports a sentence: shared words, weighted by how rare they are, with every number
+checked.
+
+What always holds: scores lie in 0..1 and do not depend on the order of the passages; a sentence with a number
+that the passage lacks never reaches the attribution threshold by its words alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from search.passages import Source
+from search.sentences import Span, sentence_spans
+
+ATTRIBUTE_FROM = 0.5
+"""Support from which a sentence without a mark is attributed to a passage."""
+ACCEPT_FROM = 0.3
+"""Support from which the model's own mark is accepted."""
+
+_WORD = re.compile(r"\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?|\w+")
+_STOP_WORDS = """
+a an the and or but of to in on at by for from with as is are was were be been being it its this
+that these those there which who whom what when where how not no do does did has have had will would
+can could should may might must about into than then also only such each per any all more most other
+their they them he she his her you your we our i if so up out over under between according passage
+passages document documents der die das den dem des ein eine einer eines einem einen und oder aber
+von zu zum zur im in an am auf bei für mit aus als ist sind war waren wird werden wurde hat haben
+hatte nicht kein keine auch nur es sie er wir ihr dass wenn wie was wer wo nach über unter vor bis
+durch sich laut
+"""
+_STOP = frozenset(_STOP_WORDS.split())
+
+
+def words(text: str) -> list[str]:
+    """The content words of a text, folded and cut to a stem; numbers stay whole."""
+    return [_stem(w) for w in _WORD.findall(text.lower()) if w not in _STOP and (len(w) > 1 or w.isdigit())]
+
+
+def _stem(word: str) -> str:
+    if any(c.isdigit() for c in word):
+        return word.replace(",", "")
+    for ending in ("ing", "ed", "es", "en", "er", "s", "e"):
+        if word.endswith(ending) and len(word) - len(ending) >= 4:
+            return word[: -len(ending)]
+    return word
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """The best place of one passage for a sentence: ``span`` is relative to the passage's text, ``numbers``
+    says that the passage has all numbers of the sentence.
+    """
+
+    source: Source
+    score: float
+    span: Span
+    numbers: bool
+
+
+class Evidence:
+    """The passages of one answer, prepared for many sentences."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = {source.n: source for source in sources}
+        self._sentences = {source.n: sentence_spans(source.text) for source in sources}
+        self._words = {source.n: frozenset(words(source.text)) for source in sources}
+        counts = Counter(word for found in self._words.values() for word in found)
+        self._weight = {w: math.log(1 + len(sources) / c) for w, c in counts.items()}
+        self._rare = math.log(1 + max(1, len(sources)))
+
+    def of(self, n: int, sentence: str) -> Support:
+        """The support of passage ``n`` for ``sentence``, with the best one or two sentences of it."""
+        source = self.sources[n]
+        wanted = frozenset(words(sentence))
+        found = self._words[n]
+        return Support(
+            source, self._coverage(wanted, found), self._best_span(n, wanted), _numbers(wanted) <= found
+        )
+
+    def ranked(self, sentence: str) -> list[Support]:
+        """All passages, the best supporting one first; equal ones by number."""
+        return sorted((self.of(n, sentence) for n in self.sources), key=lambda s: (-s.score, s.source.n))
+
+    def _coverage(self, wanted: frozenset[str], found: frozenset[str]) -> float:
+        total = sum(self._weigh(word) for word in wanted)
+        if not total:
+            return 0.0
+        score = sum(self._weigh(word) for word in wanted & found) / total
+        return score if _numbers(wanted) <= found else min(score * 0.6, ATTRIBUTE_FROM - 0.01)
+
+    def _weigh(self, word: str) -> float:
+        weight = self._weight.get(word, self._rare)
+        return weight * 2 if any(c.isdigit() for c in word) else weight
+
+    def _best_span(self, n: int, wanted: frozenset[str]) -> Span:
+        spans = self._sentences[n]
+        text = self.sources[n].text
+        if not spans:
+            return (0, len(text))
+        found = [frozenset(words(text[start:end])) for start, end in spans]
+        best, span = -1.0, spans[0]
+        for i, have in enumerate(found):
+            score = self._overlap(wanted, have)
+            if score > best:
+                best, span = score, spans[i]
+            if i + 1 < len(spans):
+                pair = self._overlap(wanted, have | found[i + 1]) - 0.15
+                if pair > best and spans[i + 1][1] - spans[i][0] <= 800:
+                    best, span = pair, (spans[i][0], spans[i + 1][1])
+        return span
+
+    def _overlap(self, wanted: frozenset[str], have: frozenset[str]) -> float:
+        shared = sum(self._weigh(word) for word in wanted & have)
+        recall = shared / (sum(self._weigh(word) for word in wanted) or 1.0)
+        precision = shared / (sum(self._weigh(word) for word in have) or 1.0)
+        return recall + 0.25 * precision
+
+
+def _numbers(found: frozenset[str]) -> frozenset[str]:
+    return frozenset(word for word in found if any(c.isdigit() for c in word))
