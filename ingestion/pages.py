@@ -98,13 +98,21 @@ def _merge(boxes: list[Box]) -> list[Box]:
             low = min(last[3] - last[1], box[3] - box[1])
             overlap = min(last[3], box[3]) - max(last[1], box[1])
             gap = max(box[0] - last[2], last[0] - box[2])
-            if overlap > 0.5 * low and gap < 3 * low:
+            if (overlap > 0.5 * low and gap < 3 * low) or _stacked(last, box):
                 merged[-1] = (
                     min(last[0], box[0]), min(last[1], box[1]), max(last[2], box[2]), max(last[3], box[3])
                 )  # fmt: skip
                 continue
         merged.append(box)
     return merged
+
+
+def _stacked(last: Box, box: Box) -> bool:
+    """Whether ``box`` goes on in a column as wide as itself: a line of text that runs up or down the page."""
+    wide = max(last[2] - last[0], box[2] - box[0])
+    shared = min(last[2], box[2]) - max(last[0], box[0])
+    gap = max(box[1] - last[3], last[1] - box[3])
+    return shared > 0.9 * wide and gap < 0.3 * wide
 
 
 def _letters(text: str) -> tuple[str, list[int]]:

@@ -19,6 +19,7 @@ from ingestion.text import PageBuilder, header_of, one_line, row_text
 MEDIA_TYPES = (DOCX,)
 _HEADING_NAME = re.compile(r"heading (\d)$", re.I)
 _PARTS_OF_TEXT = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-", "ptab": "\t"}
+_LISTED = -1  # the "level" of a style that makes list items
 _SKIPPED = frozenset({"Fallback", "del", "moveFrom"})
 
 
@@ -40,7 +41,7 @@ def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument
 
 
 def _heading_levels(archive: Archive) -> dict[str, int]:
-    """Style id -> heading level, from the style's outline level or its name; 0 is the title."""
+    """Style id -> heading level, from the style's outline level or its name; 0 is the title, -1 a list item."""
     if "word/styles.xml" not in archive.names:
         return {}
     levels: dict[str, int] = {}
@@ -60,6 +61,8 @@ def _heading_levels(archive: Archive) -> dict[str, int]:
                     levels.setdefault(identity, int(attribute(item, "val")) + 1)
             elif local(item) == "basedOn":
                 parents[identity] = attribute(item, "val")
+            elif local(item) == "numPr":
+                levels.setdefault(identity, _LISTED)
     for identity in parents:
         ancestor, steps = identity, 0
         while ancestor not in levels and ancestor in parents and steps < 20:
@@ -134,6 +137,8 @@ class _Body:
             self._tables.pop()
 
     def _paragraph(self, text: str, level: int | None, listed: bool) -> None:
+        if level == _LISTED:
+            level, listed = None, True
         if self._cells:
             self._cells[-1].append(text)
         elif level is not None and text.strip():

@@ -43,12 +43,33 @@ def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument
         budget.spend(len(text))
         texts.append(text)
     if failures and not any(texts):
-        bomb = any(isinstance(error, LimitReachedError) for error in failures)
-        raise IngestionFailure("bomb" if bomb else "malformed")
+        if any(isinstance(error, LimitReachedError) for error in failures):
+            raise IngestionFailure("bomb")
+        texts = _by_pdfium(path, password, budget)
     headings = _headings(reader, texts)
     pages = tuple(ParsedPage(n + 1, text, tuple(headings.get(n, ()))) for n, text in enumerate(texts))
     title, author, created = _information(reader)
     return ParsedDocument(PDF, pages, title, author, created)
+
+
+def _by_pdfium(path: Path, password: str | None, budget: TextBudget) -> list[str]:
+    """The text of all pages by pdfium, for a file in which pypdf could read none.
+
+    Only then, because pdfium ends its process on some files, and with it the pages that were read.
+    """
+    import pypdfium2 as pdfium
+
+    texts: list[str] = []
+    try:
+        document = pdfium.PdfDocument(path, password=password)
+        for page in document:
+            texts.append(clean(page.get_textpage().get_text_bounded()).strip())
+            budget.spend(len(texts[-1]))
+    except pdfium.PdfiumError as error:
+        raise IngestionFailure("malformed") from error
+    if not any(texts):
+        raise IngestionFailure("malformed")
+    return texts
 
 
 def _information(reader: PdfReader) -> tuple[str, str, date | None]:
