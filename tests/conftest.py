@@ -7,7 +7,6 @@ state of the run lies in a temporary folder and no model is loaded unless a test
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 
 os.environ["TESSERA_VAR_DIR"] = tempfile.mkdtemp(prefix="tessera-tests-")
@@ -59,13 +58,13 @@ def fast_passwords_and_fresh_rate_limits(settings: Any) -> None:
 
 
 @pytest.fixture(autouse=True)
-def index_starts_empty(settings: Any) -> Iterator[None]:
+def state_stays_in_the_test(settings: Any, tmp_path: Path) -> Iterator[None]:
     """Rolled-back organisations give their ids to the next test, which must not find their points."""
+    settings.VAR = tmp_path
     yield
     from search.index import close_all
 
     close_all()
-    shutil.rmtree(settings.VAR / "index", ignore_errors=True)
 
 
 def _person(name: str) -> User:
