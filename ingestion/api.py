@@ -65,7 +65,7 @@ class Documents(APIView):
     @extend_schema(
         operation_id="documents_create",
         summary="Upload a file",
-        description="Answers at once; the file is read afterwards. Ask `Location` until `status` is ready or failed.",
+        description="Answers at once; ask `Location` until `status` is ready or failed.",
         parameters=[_KEY],
         request={"multipart/form-data": UploadSerializer},
         responses={202: _ACCEPTED, 409: _REUSED, 413: _TOO_LARGE, 415: _UNSUPPORTED},

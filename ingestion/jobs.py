@@ -1,4 +1,4 @@
-"""The life of an ingestion job: claimed with a lease, renewed, finished, failed, interrupted, retried, cancelled.
+"""The life of an ingestion job: claimed with a lease, renewed, handed in, failed, interrupted, retried.
 
 What always holds: every change of a row is one conditional UPDATE, so that two workers can never hold one
 job, and a worker whose lease was taken away finds out at its next step. A typed failure is an *attempt*
@@ -212,7 +212,7 @@ def interrupt_expired(*, clock: Callable[[], datetime] = timezone.now, sole_work
                     "status": Status.FAILED,
                     "error_code": "interrupted",
                     "error_message": f"The work on this file was cut off {interruptions} times.",
-                    "error_remedy": "Try again; if it happens again, the file may be too much for this machine.",
+                    "error_remedy": "Try again; this machine may be too small for the file.",
                 }
             taken += IngestionJob.objects.filter(
                 id=job.id, status=Status.PROCESSING, lease_token=job.lease_token

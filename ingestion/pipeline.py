@@ -1,6 +1,6 @@
 """READ THIS FIRST: the way of a document, from an uploaded file to passages that can be found.
 
-    claim a job -> parse (child process) -> chunk -> embed -> rows -> index -> publish -> remove what it replaces
+    claim -> parse (child process) -> chunk -> embed -> rows -> index -> publish -> remove the old version
 
 What always holds: each stage can be repeated, since ids follow from (organisation, version, ordinal) and a
 stage first removes what an earlier try left; a version becomes visible by one pointer, set in the same
@@ -19,7 +19,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 from django.conf import settings
-from django.db import close_old_connections, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from inference import runtime
@@ -53,18 +53,14 @@ def work_until_idle(
     """Claims and works on jobs until none is due; returns how many were worked on."""
     stop = stopping or worker_is_stopping
     worked = 0
-    close_old_connections()
-    try:
-        while not stop() and (lease := jobs.claim(clock=clock, stopping=stop)) is not None:
-            work(lease)
-            worked += 1
-    finally:
-        close_old_connections()
+    while not stop() and (lease := jobs.claim(clock=clock, stopping=stop)) is not None:
+        work(lease)
+        worked += 1
     return worked
 
 
 def work(lease: Lease) -> None:
-    """Takes one claimed job as far as it goes. Every outcome becomes the job's state; raises nothing for it."""
+    """Takes one claimed job as far as it goes. Every outcome becomes the job's state."""
     try:
         ingest(lease)
     except LeaseLost:
@@ -276,7 +272,7 @@ def _put_back(lease: Lease, seconds: float) -> None:
         logger.info("job %s ended elsewhere before it was put back", lease.job_id)
 
 
-_REPLACED = {code: "�" for code in (0, *range(0xD800, 0xE000))}
+_REPLACED = dict.fromkeys((0, *range(0xD800, 0xE000)), "\ufffd")
 
 
 def _storable(text: str) -> str:

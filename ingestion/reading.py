@@ -1,4 +1,4 @@
-"""One page of a document as its reader sees it: the text in pieces, the cited passage marked, on the picture too."""
+"""One page of a document as its reader sees it: the text with the passage marked, in words and on the picture."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def has_pictures(version: DocumentVersion) -> bool:
 def read_page(
     organization: Organization, document_id: UUID, *, number: int, start: int, end: int
 ) -> ReadingPage | None:
-    """A page of the published version with ``start`` to ``end`` of its text marked; None when there is none."""
+    """A page of the published version with ``start`` to ``end`` of its text marked; None without one."""
     document = published(organization, document_id)
     if document is None or document.published is None:
         return None

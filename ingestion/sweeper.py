@@ -28,7 +28,7 @@ def sweep(*, clock: Callable[[], datetime] = timezone.now) -> int:
 
 def pause(*, longest: float, clock: Callable[[], datetime] = timezone.now) -> float:
     """Seconds until the next sweep is worth it: ``longest``, or less when a job becomes due before."""
-    due, upcoming = jobs.due_in(clock=clock)
+    _, upcoming = jobs.due_in(clock=clock)
     if upcoming is None:
         return longest
     return min(longest, max(upcoming, 1.0))

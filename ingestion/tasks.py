@@ -1,8 +1,9 @@
-"""The one Celery task: a wake-up that carries nothing. Losing one loses nothing, the sweeper sends another."""
+"""Celery's tasks: wake-ups that carry nothing. Losing one loses nothing, the sweeper sends another."""
 
 from __future__ import annotations
 
 from celery import shared_task
+from django.db import close_old_connections
 
 from ingestion import pipeline, sweeper
 
@@ -10,7 +11,11 @@ from ingestion import pipeline, sweeper
 @shared_task(name="ingestion.wake_up", ignore_result=True)
 def wake_up() -> int:
     """Works until no job is due; returns how many were worked on."""
-    return pipeline.work_until_idle()
+    close_old_connections()
+    try:
+        return pipeline.work_until_idle()
+    finally:
+        close_old_connections()
 
 
 @shared_task(name="ingestion.sweep", ignore_result=True)

@@ -56,7 +56,7 @@ class EmbeddedWorker:
         try:
             jobs.interrupt_expired(sole_worker=True)
         except Exception:
-            logger.exception("jobs of an earlier run could not be taken back; they wait for their lease")
+            logger.exception("jobs of an earlier run wait for their lease to run out")
         while not self._stop.is_set():
             try:
                 _controller().start()

@@ -21,7 +21,9 @@ def documents(draw: st.DrawFn) -> ParsedDocument:
     pages = []
     for number in range(1, draw(st.integers(1, 3)) + 1):
         text = draw(TEXT)
-        starts = draw(st.lists(st.integers(0, max(0, len(text) - 1)), max_size=4, unique=True)) if text else []
+        starts = (
+            draw(st.lists(st.integers(0, max(0, len(text) - 1)), max_size=4, unique=True)) if text else []
+        )
         headings = tuple(Heading(start, 1 + start % 3, text[start : start + 3]) for start in sorted(starts))
         pages.append(ParsedPage(number, text, headings))
     return ParsedDocument(draw(st.sampled_from(["text/plain", "text/markdown"])), tuple(pages))
@@ -29,7 +31,9 @@ def documents(draw: st.DrawFn) -> ParsedDocument:
 
 @settings(max_examples=150, deadline=None)
 @given(documents(), st.integers(3, 40), st.integers(0, 2))
-def test_offsets_are_exact_and_nothing_is_lost(document: ParsedDocument, max_tokens: int, overlap: int) -> None:
+def test_offsets_are_exact_and_nothing_is_lost(
+    document: ParsedDocument, max_tokens: int, overlap: int
+) -> None:
     chunks = chunk(document, tokenizer=TOKENIZER, max_tokens=max_tokens, overlap=overlap)
     full = Tokenizer.from_str(TOKENIZER.to_str())
     full.no_truncation()
@@ -50,7 +54,11 @@ def test_a_passage_knows_the_headings_above_it() -> None:
     page = ParsedPage(1, text, (Heading(0, 1, "Guide"), Heading(second, 2, "Install")))
     after = ParsedPage(2, "It goes on here.")
     chunks = chunk(ParsedDocument("text/plain", (page, after)), tokenizer=TOKENIZER, max_tokens=80, overlap=0)
-    assert [passage.headings for passage in chunks] == [("Guide",), ("Guide", "Install"), ("Guide", "Install")]
+    assert [passage.headings for passage in chunks] == [
+        ("Guide",),
+        ("Guide", "Install"),
+        ("Guide", "Install"),
+    ]
 
 
 def test_a_word_without_end_is_cut() -> None:

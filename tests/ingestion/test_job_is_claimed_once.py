@@ -1,4 +1,4 @@
-"""A job is given to one worker: by priority, then to the organisation with the fewest running jobs, then by age."""
+"""A job is given to one worker: by priority, then to who has the fewest running jobs, then by age."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lease that ran out is an interruption: the job goes on elsewhere, and the old worker can change nothing."""
+"""A lease that ran out is an interruption: the job goes on, and the old worker can change nothing."""
 
 from __future__ import annotations
 

@@ -25,7 +25,10 @@ def read(tmp_path: Path, name: str, data: bytes | str) -> ParsedDocument:
 
 def test_pdf_keeps_pages_outline_and_metadata(tmp_path: Path) -> None:
     data = factories.make_pdf(
-        ["Travel rules\nBook trains early.", "", "Meals\nKeep the receipts."], title="Rules", author="Alice", outline=True
+        ["Travel rules\nBook trains early.", "", "Meals\nKeep the receipts."],
+        title="Rules",
+        author="Alice",
+        outline=True,
     )
     document = read(tmp_path, "rules.pdf", data)
     assert [page.number for page in document.pages] == [1, 2, 3]
@@ -73,16 +76,23 @@ def test_html_keeps_what_a_person_sees(tmp_path: Path) -> None:
     )
     document = read(tmp_path, "guide.html", source)
     assert document.pages[0].text == (
-        "Start here\n\nPlug in the red cable.\nWait.\n- one\n- two\n\nPort | Use\nPort: 443; Use: web\n\nafter"
+        "Start here\n\nPlug in the red cable.\nWait.\n- one\n- two\n\n"
+        "Port | Use\nPort: 443; Use: web\n\nafter"
     )
     assert (document.title, document.author, document.created) == ("Guide", "Carol", date(2024, 3, 1))
     assert document.pages[0].headings[0].level == 2
 
 
 def test_markdown_finds_headings_outside_of_code(tmp_path: Path) -> None:
-    source = "---\ntitle: Handbook\ndate: 2023-05-06\n---\n# One\n\ntext\n\n```\n# not a heading\n```\n\nTwo\n---\n\nmore\n"
+    source = (
+        "---\ntitle: Handbook\ndate: 2023-05-06\n---\n# One\n\ntext\n\n```\n# not a heading\n```\n\n"
+        "Two\n---\n\nmore\n"
+    )
     document = read(tmp_path, "handbook.md", source)
-    assert [(heading.text, heading.level) for heading in document.pages[0].headings] == [("One", 1), ("Two", 2)]
+    assert [(heading.text, heading.level) for heading in document.pages[0].headings] == [
+        ("One", 1),
+        ("Two", 2),
+    ]
     assert document.pages[0].text == source
     assert (document.title, document.created) == ("Handbook", date(2023, 5, 6))
 

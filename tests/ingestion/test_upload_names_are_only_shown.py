@@ -1,4 +1,4 @@
-"""T20: whatever a file is called, it is stored under a generated key and its name is only ever shown, cleaned."""
+"""T20: a file is stored under a generated key; the name it was given is only ever shown, cleaned."""
 
 from __future__ import annotations
 
