@@ -138,8 +138,8 @@ class AnswerWriter:
             self._settle(run.group(), "" if _CUT_OFF.match(tail) else tail[:1], pieces)
         if not _CUT_OFF.match(tail):
             self._say(tail, pieces)
-        if words(self._claim) or self._marks:
-            self._close("", pieces)
+        if words(self._claim) or self._carried:
+            self._close("", [], pieces)
         self.text = self.text.rstrip()
         return pieces
 
@@ -174,8 +174,7 @@ class AnswerWriter:
         if stop and not ends and (gap or marks):
             ends = is_sentence_end(self._sentence + stop, following)
         if ends:
-            self._marks += marks
-            self._close(stop, pieces)
+            self._close(stop, marks, pieces)
             self._emit((gap.rstrip(" ") if later else gap) if following else "", pieces)
             self._carried = later
         else:
@@ -198,14 +197,12 @@ class AnswerWriter:
             self._mark(support, pieces)
             self._marks.append(support.source.n)
 
-    def _close(self, stop: str, pieces: list[Piece]) -> None:
+    def _close(self, stop: str, marks: Sequence[int], pieces: list[Piece]) -> None:
         """Ends the sentence: its marks are checked, or found where it has none, and stand before the full
         stop.
         """
-        written = [n for n in self._marks if n in self.citations and f"[{n}]" in self._sentence]
-        wanted = [n for n in (*self._carried, *self._marks) if n not in written]
-        supports = self._checked(list(dict.fromkeys(wanted)))
-        if not supports and not written:
+        supports = self._checked(list(dict.fromkeys((*self._carried, *marks))))
+        if not supports and not self._marks:
             supports = self._attributed()
         for support in supports:
             self._mark(support, pieces)
