@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
 from inference.engine.engine import Engine
-from inference.request import PromptTokens
 from tests.engine.tiny import (
     TinyCheckpoint,
     assert_same_tokens,
     drive,
-    greedy,
+    logits_of,
     make_config,
     make_prompts,
     run,
@@ -34,13 +32,8 @@ def alone(checkpoint: TinyCheckpoint) -> list[list[int]]:
     return outputs
 
 
-def check(
-    checkpoint: TinyCheckpoint,
-    got: Sequence[Sequence[int]],
-    wanted: Sequence[Sequence[int]],
-    prompts: Any = PROMPTS,
-) -> None:
-    for prompt, mine, theirs in zip(prompts, got, wanted, strict=True):
+def check(checkpoint: TinyCheckpoint, got: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]]) -> None:
+    for prompt, mine, theirs in zip(PROMPTS, got, wanted, strict=True):
         assert_same_tokens(checkpoint.reference, prompt, mine, theirs)
 
 
@@ -70,9 +63,7 @@ def test_preempted_equals_uninterrupted(checkpoint: TinyCheckpoint, alone: list[
     assert engine.metrics()["num_preemptions_total"] > 0
 
 
-def test_a_request_that_joins_later_changes_nobody(
-    checkpoint: TinyCheckpoint, alone: list[list[int]]
-) -> None:
+def test_a_late_comer_changes_nobody(checkpoint: TinyCheckpoint, alone: list[list[int]]) -> None:
     engine = Engine(make_config(), checkpoint)
     handles = []
     for prompt in PROMPTS:
@@ -88,20 +79,3 @@ def test_int8_outputs_do_not_change_by_one_bit_in_company(checkpoint: TinyCheckp
     config = make_config(weight_format="int8", max_batched_tokens=100)
     wanted = [logits_of(Engine(config, checkpoint), [prompt])[0] for prompt in prompts]
     assert logits_of(Engine(config, checkpoint), prompts) == wanted
-
-
-def logits_of(engine: Engine, prompts: Sequence[PromptTokens]) -> list[list[bytes]]:
-    """The bytes of every row of logits that each request was sampled from."""
-    rows: dict[str, list[bytes]] = {}
-    execute = engine._runner.execute
-
-    def recording(step: Any) -> Any:
-        sequences, logits = execute(step)
-        for sequence, row in zip(sequences, logits, strict=True):
-            rows.setdefault(sequence.request_id, []).append(row.numpy().tobytes())
-        return sequences, logits
-
-    engine._runner.execute = recording  # type: ignore[method-assign]
-    handles = [submit(engine, prompt, greedy(12)) for prompt in prompts]
-    drive(engine)
-    return [rows[handle.request_id] for handle in handles]

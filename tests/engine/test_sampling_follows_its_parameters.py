@@ -62,12 +62,6 @@ def test_a_seed_gives_the_same_output_whatever_the_batch(checkpoint: TinyCheckpo
 
 def test_different_seeds_differ(llama: TinyCheckpoint) -> None:
     prompt = PromptTokens(tuple(range(40)))
-    outputs = {
-        tuple(
-            run(Engine(make_config(), llama), [prompt], SamplingParams(20, 1.0, seed=seed, ignore_eos=True))[
-                0
-            ]
-        )
-        for seed in range(4)
-    }
+    wishes = [SamplingParams(20, 1.0, seed=seed, ignore_eos=True) for seed in range(4)]
+    outputs = {tuple(run(Engine(make_config(), llama), [prompt], wish)[0]) for wish in wishes}
     assert len(outputs) == 4

@@ -12,9 +12,8 @@ PROMPT = PromptTokens(tuple(range(20)))
 
 def progress(handles: list[RequestHandle]) -> int:
     """Tokens delivered so far."""
-    return sum(
-        len(event.token_ids) for handle in handles for event in handle._events if isinstance(event, Delta)
-    )
+    events = [event for handle in handles for event in handle._events]
+    return sum(len(event.token_ids) for event in events if isinstance(event, Delta))
 
 
 def done(handle: RequestHandle) -> bool:

@@ -16,8 +16,8 @@ from inference.request import ChatMessage, Delta, Priority, PromptTokens, Sampli
 
 VOCAB = 199
 EOS = 198
-ACME = Share("acme", cache_salt=b"acme")
-GLOBEX = Share("globex", cache_salt=b"globex")
+ACME = Share("acme", cache_salt=b"salt-a")
+GLOBEX = Share("globex", cache_salt=b"salt-g")
 _SHAPE: dict[str, Any] = {
     "vocab_size": VOCAB,
     "hidden_size": 64,
@@ -87,7 +87,7 @@ def letters(token_ids: Sequence[int]) -> str:
 
 
 def make_checkpoint(family: str) -> TinyCheckpoint:
-    """``llama`` (scaled rotary frequencies, untied) or ``qwen2`` (biases, tied embeddings), the same each time."""
+    """``llama`` (scaled rotary frequencies, untied) or ``qwen2`` (biases, tied embeddings)."""
     torch.manual_seed(7)
     model: Any
     if family == "llama":
@@ -221,3 +221,20 @@ def assert_greedy_choices(reference: Any, prompt: PromptTokens, output: Sequence
     for position, token in enumerate(output):
         gap = float(best.values[position, 0] - best.values[position, 1])
         assert token == int(best.indices[position, 0]) or gap <= 1e-3, f"token {position} is another"
+
+
+def logits_of(engine: Engine, prompts: Sequence[PromptTokens], count: int = 12) -> list[list[bytes]]:
+    """Runs all prompts together; the bytes of every row of logits that each request was sampled from."""
+    rows: dict[str, list[bytes]] = {}
+    execute = engine._runner.execute
+
+    def recording(step: Any) -> Any:
+        sequences, logits = execute(step)
+        for sequence, row in zip(sequences, logits, strict=True):
+            rows.setdefault(sequence.request_id, []).append(row.numpy().tobytes())
+        return sequences, logits
+
+    engine._runner.execute = recording  # type: ignore[method-assign]
+    handles = [submit(engine, prompt, greedy(count)) for prompt in prompts]
+    drive(engine)
+    return [rows[handle.request_id] for handle in handles]
