@@ -114,6 +114,7 @@ class AnswerBlock {
     if (!this.text.classList.contains("streaming")) {
       this.text.classList.add("streaming");
       this.text.setAttribute("aria-busy", "true");
+      this.element.dataset.state = "streaming";
       this.say("Writing");
     }
     this.text.append(piece);

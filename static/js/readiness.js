@@ -11,6 +11,7 @@ export function startReadiness() {
       const response = await fetch(bar.dataset.readyz, { headers: { Accept: "application/json" } });
       const body = await response.json().catch(() => ({}));
       if (response.ok) {
+        if (document.querySelector("[data-problem]")) return location.reload();
         bar.remove();
         document.dispatchEvent(new CustomEvent("tessera:ready"));
         return;
