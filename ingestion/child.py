@@ -1,9 +1,10 @@
 """Starts the limited child process that reads a file, and turns whatever becomes of it into a value or a
 typed failure.
 
-What always holds: the child is started by ``subprocess`` without ``preexec_fn`` (the caller has threads), with
-an environment of its own, in a session of its own that is killed whole when the time is up. A child that dies,
-hangs or answers nonsense is an :class:`~ingestion.guards.IngestionFailure`; nothing it writes is trusted.
+What always holds: the child is started by ``subprocess`` without ``preexec_fn`` (the caller has threads),
+with an environment of its own, in a session of its own that is killed whole when the time is up. A child that
+dies, hangs or answers nonsense is an :class:`~ingestion.guards.IngestionFailure`;
+nothing it writes is trusted.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import tempfile
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from ingestion.guards import CODES, IngestionFailure, Limits
+from ingestion.guards import CODES, Code, IngestionFailure, Limits
 from ingestion.parsed import Heading, ParsedDocument, ParsedPage
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
@@ -69,7 +70,9 @@ def render_page(path: Path, *, page: int, scale: float, limits: Limits) -> bytes
         raise IngestionFailure("malformed") from error
 
 
-def find_rectangles(path: Path, *, page: int, page_text: str, start: int, end: int, limits: Limits) -> Rectangles:
+def find_rectangles(
+    path: Path, *, page: int, page_text: str, start: int, end: int, limits: Limits
+) -> Rectangles:
     """Where ``page_text[start:end]`` stands on page ``page`` (from 1) of a PDF."""
     request = {"act": "rectangles", "path": str(path), "page": page, "page_text": page_text}
     result = _run({**request, "start": start, "end": end}, limits)
@@ -112,7 +115,7 @@ def _run(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
     try:
         answer = json.loads(body)
         if failure := answer.get("failure"):
-            code = failure["code"] if failure["code"] in CODES else "malformed"
+            code = cast(Code, failure["code"]) if failure["code"] in CODES else "malformed"
             raise IngestionFailure(code, str(failure["message"])[:500], remedy=str(failure["remedy"])[:500])
         result = answer["result"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:

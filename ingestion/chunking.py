@@ -25,7 +25,7 @@ def chunk(
 ) -> list[TextChunk]:
     """The passages of ``document``, numbered from 0 through all its pages.
 
-    ``overlap`` is the number of tokens (0 to 30, under ``max_tokens``) that neighbours within a section may share.
+    ``overlap`` is the number of tokens (0 to 30, under ``max_tokens``) that neighbours may share.
     Headings above a page (of the pages before it) count towards the path of its passages.
     Raises ``ValueError`` for numbers out of range.
     """

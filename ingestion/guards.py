@@ -150,8 +150,8 @@ class Archive:
     def refuse_entities(self) -> None:
         """Refuses every XML part that declares entities of its own ("billion laughs").
 
-        Office formats never need them. A declared external entity is left standing: parsers here resolve none,
-        so that neither a file nor the network is ever read for one.
+        Office formats never need them. A declared external entity is left standing: parsers here resolve
+        none, so that neither a file nor the network is ever read for one.
         """
         for name in sorted(self.names):
             if name.lower().endswith((".xml", ".rels", ".vml")):

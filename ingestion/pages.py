@@ -1,8 +1,8 @@
 """A PDF page as an image, and where a passage of its text stands on it, by pdfium.
 
 Runs only inside the limited child process: pdfium aborts its process on some files. pypdf's text (which was
-indexed) and pdfium's characters (which have places) differ in white space, order and ligatures, so that they are
-aligned by their letters and digits alone, compared by compatibility form (NFKC) and without case.
+indexed) and pdfium's characters (which have places) differ in white space, order and ligatures, so that they
+are aligned by their letters and digits alone, compared by compatibility form (NFKC) and without case.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _open(path: Path, page: int) -> tuple[pdfium.PdfDocument, pdfium.PdfPage]:
 
 
 def render(path: Path, *, page: int, scale: float) -> bytes:
-    """Page ``page`` (from 1) as PNG at ``scale`` pixels a point, lowered until it has 16 megapixels at most."""
+    """Page ``page`` (from 1) as PNG at ``scale`` pixels a point, lowered to 16 megapixels at most."""
     _, opened = _open(path, page)
     width, height = opened.get_size()
     scale = min(max(scale, 0.05), (_MAX_PIXELS / max(width * height, 1.0)) ** 0.5)
@@ -75,7 +75,9 @@ def _character(code: int) -> str:
     return chr(code) if 0 < code < 0x110000 and not 0xD800 <= code < 0xE000 else " "
 
 
-def _shown(opened: pdfium.PdfPage, text_page: pdfium.PdfTextPage, place: int, width: float, height: float) -> Box:
+def _shown(
+    opened: pdfium.PdfPage, text_page: pdfium.PdfTextPage, place: int, width: float, height: float
+) -> Box:
     left, bottom, right, top = text_page.get_charbox(place, loose=True)
     xs, ys = [], []
     for x, y in ((left, bottom), (right, top)):
@@ -131,8 +133,8 @@ def align(page_text: str, drawn: str, start: int, end: int) -> tuple[set[int], f
     """Places in ``drawn`` of the passage ``page_text[start:end]``, and the share of its letters found.
 
     Blocks of letters are matched from the top of the page, each to the longest run that starts with the same
-    eight letters and, of equals, to the nearest: the two programs may order blocks differently. Short gaps between
-    blocks are closed by :class:`difflib.SequenceMatcher`.
+    eight letters and, of equals, to the nearest: the two programs may order blocks differently. Short gaps
+    between blocks are closed by :class:`difflib.SequenceMatcher`.
     """
     ours, our_places = _letters(page_text)
     theirs, their_places = _letters(drawn)

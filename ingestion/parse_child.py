@@ -1,8 +1,8 @@
 """The child process that reads one file: it limits itself, does one act, writes one JSON object, and ends.
 
-Started by :mod:`ingestion.child` as ``python -m ingestion.parse_child`` with the request on stdin. What always
-holds: the limits are set before any parser is imported; no socket is connected and no program started; neither
-Django nor torch is imported. The answer goes to the file that was stdout, under RLIMIT_FSIZE.
+Started by :mod:`ingestion.child` as ``python -m ingestion.parse_child`` with the request on stdin. What
+always holds: the limits are set before any parser is imported; no socket is connected and no program started;
+neither Django nor torch is imported. The answer goes to the file that was stdout, under RLIMIT_FSIZE.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ from typing import Any
 
 from ingestion.guards import IngestionFailure, Limits
 
-_FORBIDDEN = ("socket.connect", "socket.bind", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "os.fork")
+_FORBIDDEN = (
+    "socket.connect",
+    "socket.bind",
+    "subprocess.Popen",
+    "os.exec",
+    "os.posix_spawn",
+    "os.system",
+    "os.fork",
+)
 
 
 def limit_process(limits: Limits) -> None:

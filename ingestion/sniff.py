@@ -31,23 +31,51 @@ _FOREIGN: Final = (
     b"SQLite format 3\x00", b"\x00asm", b"!<arch>", b"{\\rtf", b"%!PS",
 )  # fmt: skip
 _MAIN_PARTS: Final = (
-    (re.compile(rb"wordprocessingml\.(document|template)\.main|ms-word\.(document|template)\.macroEnabled"), DOCX),
-    (re.compile(rb"presentationml\.(presentation|slideshow|template)\.main|ms-powerpoint\.\w+\.macroEnabled"), PPTX),
-    (re.compile(rb"spreadsheetml\.(sheet|template)\.main|ms-excel\.(sheet|template)\.macroEnabled\.main"), XLSX),
-)  # fmt: skip
-# Names that promise something else than text: text under such a name is not what its owner thinks it is.
-_NOT_TEXT: Final = frozenset(
-    "pdf docx docm dotx pptx pptm ppsx xlsx xlsm xltx doc dot xls xlt ppt pps rtf odt ods odp odg epub eml msg mbox "
-    "zip gz tar 7z rar exe dll so msi com bin iso png jpg jpeg gif tif tiff bmp webp svg mp3 mp4 avi mov wav".split()
+    (
+        re.compile(
+            rb"wordprocessingml\.(document|template)\.main"
+            rb"|ms-word\.(document|template)\.macroEnabled"
+        ),
+        DOCX,
+    ),
+    (
+        re.compile(
+            rb"presentationml\.(presentation|slideshow|template)\.main"
+            rb"|ms-powerpoint\.\w+\.macroEnabled"
+        ),
+        PPTX,
+    ),
+    (
+        re.compile(
+            rb"spreadsheetml\.(sheet|template)\.main"
+            rb"|ms-excel\.(sheet|template)\.macroEnabled\.main"
+        ),
+        XLSX,
+    ),
 )
+# Names that promise something else than text: text under such a name is not what its owner thinks it is.
+_NOT_TEXT: Final = frozenset([
+    "pdf", "docx", "docm", "dotx", "pptx", "pptm", "ppsx", "xlsx", "xlsm", "xltx", "doc", "dot", "xls",
+    "xlt", "ppt", "pps", "rtf", "odt", "ods", "odp", "odg", "epub", "eml", "msg", "mbox", "zip", "gz",
+    "tar", "7z", "rar", "exe", "dll", "so", "msi", "com", "bin", "iso", "png", "jpg", "jpeg", "gif",
+    "tif", "tiff", "bmp", "webp", "svg", "mp3", "mp4", "avi", "mov", "wav",
+])  # fmt: skip
 _BY_NAME: Final = {
     "md": MARKDOWN, "markdown": MARKDOWN, "mdown": MARKDOWN, "csv": CSV, "tsv": CSV,
     "txt": TEXT, "text": TEXT, "log": TEXT, "rst": TEXT,
 }  # fmt: skip
-_HTML_START: Final = re.compile(r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html\b|head\b|body\b)", re.I | re.S)
-_HTML_TAGS: Final = re.compile(r"<(p|div|span|table|tr|td|h[1-6]|a|ul|ol|li|br|title|meta|script)\b[^>]*>", re.I)
+_HTML_START: Final = re.compile(
+    r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*"
+    r"<(!doctype\s+html|html\b|head\b|body\b)",
+    re.I | re.S,
+)
+_HTML_TAGS: Final = re.compile(
+    r"<(p|div|span|table|tr|td|h[1-6]|a|ul|ol|li|br|title|meta|script)\b[^>]*>", re.I
+)
 _MARKDOWN: Final = re.compile(r"^(#{1,6} \S|```|\s*[-*] \[[ x]\] |\[[^\]]+\]: \S|.+\]\(\S+\))", re.M)
-_MAIL: Final = re.compile(r"^(from|to|subject|date|received|mime-version|return-path|message-id|delivered-to):", re.I | re.M)
+_MAIL: Final = re.compile(
+    r"^(from|to|subject|date|received|mime-version|return-path|message-id):", re.I | re.M
+)
 _CONTROLS: Final = re.compile(r"[\x01-\x08\x0e-\x1a\x1c-\x1f\ufffd]")
 _HEAD: Final = 64 * 1024
 
@@ -113,7 +141,7 @@ def _text_kind(head: bytes, extension: str) -> str:
     if len(_CONTROLS.findall(text)) + text.count("\x00") > 2 + 0.05 * len(text):
         raise IngestionFailure("unsupported")
     if extension in _NOT_TEXT:
-        raise IngestionFailure("unsupported", f"The file is named .{extension}, but its content is something else.")
+        raise IngestionFailure("unsupported", f"The file is named .{extension}, but holds something else.")
     named = _BY_NAME.get(extension)
     if _HTML_START.match(text):
         return HTML
@@ -122,7 +150,9 @@ def _text_kind(head: bytes, extension: str) -> str:
         raise IngestionFailure("unsupported")
     if named is not None:
         return named
-    if extension in ("html", "htm", "xhtml") or (start.startswith("<") and len(_HTML_TAGS.findall(start)) >= 3):
+    if extension in ("html", "htm", "xhtml") or (
+        start.startswith("<") and len(_HTML_TAGS.findall(start)) >= 3
+    ):
         return HTML
     if len({field.lower() for field in _MAIL.findall(text[:2000].split("\n\n")[0])}) >= 3:
         raise IngestionFailure("unsupported")
@@ -138,5 +168,6 @@ def _looks_like_csv(text: str) -> bool:
         return False
     lines = lines[:-1] if len(text) >= _HEAD - 8 else lines
     return any(
-        (count := lines[0].count(mark)) >= 1 and all(line.count(mark) == count for line in lines) for mark in ",;\t"
+        (count := lines[0].count(mark)) >= 1 and all(line.count(mark) == count for line in lines)
+        for mark in ",;\t"
     )

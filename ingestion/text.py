@@ -153,7 +153,7 @@ def row_text(header: list[str] | None, cells: list[str]) -> str:
 
 
 def header_of(cells: list[str]) -> list[str] | None:
-    """``cells`` when they can serve as a table's header: at least two, filled, short and without numbers only."""
+    """``cells`` when they can serve as a table's header: at least two, short, each with a letter."""
     filled = [cell for cell in cells if cell]
     if len(filled) < 2 or any(len(cell) > 80 for cell in filled):
         return None

@@ -1,4 +1,4 @@
-"""Comma separated values: every row as ``Header: value; Header: value``, so that a row is understood alone."""
+"""Comma separated values: every row as ``Header: value; Header: value``, to be understood alone."""
 
 from __future__ import annotations
 

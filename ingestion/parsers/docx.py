@@ -41,7 +41,7 @@ def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument
 
 
 def _heading_levels(archive: Archive) -> dict[str, int]:
-    """Style id -> heading level, from the style's outline level or its name; 0 is the title, -1 a list item."""
+    """Style id -> heading level, from its outline level or its name; 0 is the title, -1 a list item."""
     if "word/styles.xml" not in archive.names:
         return {}
     levels: dict[str, int] = {}

@@ -16,11 +16,16 @@ from ingestion.text import PageBuilder, clean, decode, header_of, one_line, row_
 
 MEDIA_TYPES = (HTML,)
 _CHARSET = re.compile(rb"charset\s*=\s*[\"']?([\w.:-]+)", re.I)
-_DROPPED = frozenset("script style noscript template head svg math iframe object select button textarea".split())
-_BLOCKS = frozenset(
-    "address article aside blockquote body dd details dialog div dl dt fieldset figcaption figure footer form h1 h2 h3 "
-    "h4 h5 h6 header hr html li main nav ol p pre section summary table tbody tfoot thead tr td th ul caption".split()
-)
+_DROPPED = frozenset([
+    "script", "style", "noscript", "template", "head", "svg", "math", "iframe", "object", "select",
+    "button", "textarea",
+])  # fmt: skip
+_BLOCKS = frozenset([
+    "address", "article", "aside", "blockquote", "body", "dd", "details", "dialog", "div", "dl", "dt",
+    "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header",
+    "hr", "html", "li", "main", "nav", "ol", "p", "pre", "section", "summary", "table", "tbody", "tfoot",
+    "thead", "tr", "td", "th", "ul", "caption",
+])  # fmt: skip
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])", re.I)
 
 
@@ -42,7 +47,12 @@ def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument
     except ValueError:
         created = None
     return ParsedDocument(
-        HTML, (page.build(),), facts.get("title", ""), facts.get("author", ""), created, root.get("lang") or ""
+        HTML,
+        (page.build(),),
+        facts.get("title", ""),
+        facts.get("author", ""),
+        created,
+        root.get("lang") or "",
     )
 
 

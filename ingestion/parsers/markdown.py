@@ -54,7 +54,11 @@ def _headings(text: str, position: int) -> list[Heading]:
         elif (atx := _ATX.match(bare)) and atx[2]:
             found.append(Heading(position, len(atx[1]), one_line(atx[2])[:300]))
             bare = ""
-        elif (rule := _SETEXT.match(bare)) and previous.strip() and not previous.lstrip().startswith(("-", ">", "|")):
+        elif (
+            (rule := _SETEXT.match(bare))
+            and previous.strip()
+            and not previous.lstrip().startswith(("-", ">", "|"))
+        ):
             found.append(Heading(previous_start, 1 if rule[1][0] == "=" else 2, one_line(previous)[:300]))
             bare = ""
         previous, previous_start = ("" if fence or mark else bare), position

@@ -12,7 +12,7 @@ from lxml import etree
 
 from ingestion.guards import Archive
 
-SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
+SAFE: dict[str, Any] = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
 
 
 def local(element: Any) -> str:

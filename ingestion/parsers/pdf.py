@@ -22,7 +22,7 @@ MEDIA_TYPES = (PDF,)
 
 
 def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument:
-    """Raises ``encrypted``, ``too_many_pages``, ``too_large``; ``bomb`` or ``malformed`` if no page is readable."""
+    """Raises ``encrypted``, ``too_many_pages``, ``too_large``; ``bomb``, ``malformed`` for no readable page."""
     reader = PdfReader(path, strict=False)
     if reader.is_encrypted and not reader.decrypt(password or ""):
         raise IngestionFailure("encrypted")
@@ -75,7 +75,8 @@ def _by_pdfium(path: Path, password: str | None, budget: TextBudget) -> list[str
 def _information(reader: PdfReader) -> tuple[str, str, date | None]:
     try:
         information = reader.metadata
-        title, author = (str(information.title or ""), str(information.author or "")) if information else ("", "")
+        title = str(information.title or "") if information else ""
+        author = str(information.author or "") if information else ""
     except Exception:  # a broken dictionary is no reason to refuse the text
         return "", "", None
     try:
@@ -95,7 +96,7 @@ def _headings(reader: PdfReader, texts: list[str]) -> dict[int, list[Heading]]:
     for title, level, item in entries:
         try:
             index = reader.get_destination_page_number(item)
-        except Exception:  # a destination outside the document
+        except Exception:  # noqa: S112  a destination outside the document
             continue
         if index is None or not 0 <= index < len(texts) or not title:
             continue

@@ -17,7 +17,8 @@ from ingestion.sniff import CSV, DOCX, HTML, MARKDOWN, PDF, PPTX, TEXT, XLSX, sn
 from ingestion.text import one_line
 
 _MODULES: Final = {
-    PDF: "pdf", DOCX: "docx", PPTX: "pptx", XLSX: "xlsx", HTML: "html", MARKDOWN: "markdown", TEXT: "text", CSV: "csv",
+    PDF: "pdf", DOCX: "docx", PPTX: "pptx", XLSX: "xlsx", HTML: "html", MARKDOWN: "markdown",
+    TEXT: "text", CSV: "csv",
 }  # fmt: skip
 _LANGUAGE_SAMPLE: Final = 20_000
 _LANGUAGE_LETTERS: Final = 20
@@ -29,7 +30,7 @@ class Parser(Protocol):
     MEDIA_TYPES: tuple[str, ...]
 
     def parse(self, path: Path, *, limits: Limits, password: str | None) -> ParsedDocument:
-        """The document at ``path``; raises :class:`IngestionFailure`, or anything at all for a broken file."""
+        """The document at ``path``; raises :class:`IngestionFailure`, or anything for a broken file."""
         ...
 
 
