@@ -22,7 +22,7 @@ MEDIA_TYPES = (PDF,)
 
 
 def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument:
-    """Raises ``encrypted``, ``too_many_pages``, ``too_large``; ``bomb``, ``malformed`` for no readable page."""
+    """Raises ``encrypted``, ``too_many_pages``, ``too_large``; ``bomb``, ``malformed`` if no page is read."""
     reader = PdfReader(path, strict=False)
     if reader.is_encrypted and not reader.decrypt(password or ""):
         raise IngestionFailure("encrypted")
