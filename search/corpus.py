@@ -1,8 +1,8 @@
 """The rows of a document and its points in the index, put in step.
 
-What always holds: points are made from rows, never the other way round; what is deleted leaves the index before its
-rows go, so that an interruption leaves nothing that trying again would not name and remove. No scope and no
-transaction is open while the index works.
+What always holds: points are made from rows, never the other way round; what is deleted leaves the index
+before its rows go, so that an interruption leaves nothing that trying again would not name and remove. No
+scope and no transaction is open while the index works.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def residue(organization: Organization, document_id: UUID) -> dict[str, int]:
     """What is left of a document, by kind; all zero after :func:`remove_document`.
 
     ``points`` and ``files`` count what the organisation has without any row that explains it, since nothing
-    tells any more which document a nameless one came from; an upload that is just being stored counts there too.
+    tells any more which document a nameless one came from; an upload that is being stored counts there too.
     """
     points = open_index(organization).ids()
     with tenant_scope(organization):
@@ -91,7 +91,7 @@ def residue(organization: Organization, document_id: UUID) -> dict[str, int]:
 
 
 def batches_of_points(organization: Organization, *, version_id: UUID | None = None) -> Iterator[list[Point]]:
-    """The points of a version, or of all published versions, :data:`BATCH` at a time, in the order of their ids.
+    """The points of a version, or of all published versions, :data:`BATCH` at a time, ordered by id.
 
     No scope is open while the caller holds a batch.
     """
@@ -133,7 +133,7 @@ def _point(chunk: Chunk) -> Point:
 
 
 def _citing_turns(document_id: UUID) -> Any:
-    """Turns whose citations or sources name the document. The id is plain ASCII, so that it is found in JSON."""
+    """Turns whose citations or sources name the document; JSON keeps an id as it is, so text finds it."""
     text = str(document_id)
     turns = Turn.objects.annotate(
         citations_text=Cast("citations", TextField()), sources_text=Cast("sources", TextField())

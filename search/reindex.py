@@ -1,7 +1,7 @@
-"""The index compared with the rows, and made anew from them. Nothing is embedded again: the rows have the vectors.
+"""The index compared with the rows, and made anew from them. Nothing is embedded again: rows have the vectors.
 
-What always holds: rows are the record; a point without a row is a leak, a published row without a point, or with
-other bytes, is a defect; both are mended by :func:`reindex`.
+What always holds: rows are the record; a point without a row is a leak, a published row without a point, or
+with other bytes, is a defect; both are mended by :func:`reindex`.
 """
 
 from __future__ import annotations

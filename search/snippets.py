@@ -13,7 +13,7 @@ from functools import lru_cache
 from search.index.sparse import terms
 
 ELLIPSIS = "…"
-_WORD = re.compile(r"\w+(?:['’]\w+)*")  # noqa: RUF001
+_WORD = re.compile(r"\w+(?:['’]\w+)*")
 _SPACE = re.compile(r"\s+")
 
 

@@ -34,7 +34,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class IndexFilter:
-    """Conditions of which all must hold. ``collection_ids`` is what the asker may read: none means nothing."""
+    """Conditions of which all must hold. ``collection_ids`` is what may be read: none means nothing."""
 
     collection_ids: tuple[UUID, ...]
     document_ids: tuple[UUID, ...] | None = None

@@ -1,8 +1,8 @@
 """Qdrant Edge: the Rust engine in this process, one shard (a folder) per organisation.
 
-What always holds: nothing is loaded without the lock; a shard whose creation was interrupted is made anew, for
-it holds nothing; vectors are stored bit for bit as they came (the dot product of unit vectors is their cosine,
-and Qdrant's own cosine would rescale them), so that :mod:`search.reindex` can compare hashes.
+What always holds: nothing is loaded without the lock; a shard whose creation was interrupted is made anew,
+for it holds nothing; vectors are stored bit for bit as they came (the dot product of unit vectors is their
+cosine, and Qdrant's own cosine would rescale them), so that :mod:`search.reindex` can compare hashes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """BM25 as sparse vectors, made by the same code for Qdrant Edge and for a Qdrant server.
 
-The weight of a term depends on the mean length of a passage, which is therefore fixed when an index is created
-and saved with it: vectors made with different means do not compare. The inverse document frequency is Qdrant's
-part.
+The weight of a term depends on the mean length of a passage, which is therefore fixed when an index is
+created and saved with it: vectors made with different means do not compare. The inverse document frequency is
+Qdrant's part.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import qdrant_edge
-
 
 DEFAULT_AVERAGE_LENGTH = 120.0
 """Mean number of indexed terms of a passage, where there are no passages yet to count."""
@@ -62,8 +61,8 @@ def terms(text: str) -> frozenset[int]:
 def average_length(texts: Iterable[str]) -> float:
     """Mean number of distinct indexed terms of ``texts``, or the default where there are none.
 
-    The encoder counts repeated terms too, but tells only the distinct ones; the ratio is near one for passages
-    of a few hundred words, and BM25 is flat around the mean.
+    The encoder counts repeated terms too, but tells only the distinct ones; the ratio is near one for
+    passages of a few hundred words, and BM25 is flat around the mean.
     """
     total = count = 0
     for text in texts:

@@ -1,4 +1,4 @@
-"""`manage.py audit_index`: whether the vector index holds exactly what the rows say. Exit status 1 when not."""
+"""`manage.py audit_index`: whether the index holds exactly what the rows say. Exit status 1 when not."""
 
 from __future__ import annotations
 

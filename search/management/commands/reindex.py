@@ -13,7 +13,7 @@ from search.management import organizations
 
 
 class Command(BaseCommand):
-    help = "Drops the vector index and fills it again from the rows. In the embedded mode, stop the product first."
+    help = "Fills the vector index anew from the rows. In the embedded mode, stop the product first."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         organizations.add_argument(parser)
