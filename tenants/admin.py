@@ -4,54 +4,55 @@ last byte.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 
 from tenants.keys import revoke_key
 from tenants.models import ApiKey, Membership, Organization
 from tenants.scope import system_scope
 
 
-class SystemScopeAdmin:
+if TYPE_CHECKING:
+    _Admin = admin.ModelAdmin[Any]
+    _UserAdmin = UserAdmin[User]
+else:
+    _Admin, _UserAdmin = admin.ModelAdmin, UserAdmin
+
+
+class SystemScopeAdmin(_Admin):
     """Put before ``ModelAdmin``: its pages read the rows of every organisation, and are rendered before
     the scope ends.
     """
 
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponseBase:
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         return self._in_scope("changelist_view", request, extra_context)
 
     def changeform_view(
         self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponseBase:
+    ) -> Any:
         return self._in_scope("changeform_view", request, object_id, form_url, extra_context)
 
-    def delete_view(
-        self, request: HttpRequest, object_id: Any, extra_context: Any = None
-    ) -> HttpResponseBase:
+    def delete_view(self, request: HttpRequest, object_id: Any, extra_context: Any = None) -> Any:
         return self._in_scope("delete_view", request, object_id, extra_context)
 
-    def history_view(
-        self, request: HttpRequest, object_id: Any, extra_context: Any = None
-    ) -> HttpResponseBase:
+    def history_view(self, request: HttpRequest, object_id: Any, extra_context: Any = None) -> Any:
         return self._in_scope("history_view", request, object_id, extra_context)
 
-    def _in_scope(self, view: str, *args: Any) -> HttpResponseBase:
+    def _in_scope(self, view: str, *args: Any) -> Any:
         with system_scope("the operator's admin shows every organisation"):
             response: Any = getattr(super(), view)(*args)
             if hasattr(response, "render") and not response.is_rendered:
                 response.render()
-        answer: HttpResponseBase = response
-        return answer
+        return response
 
 
 @admin.register(Organization)
-class OrganizationAdmin(SystemScopeAdmin, admin.ModelAdmin):  # type: ignore[type-arg]
+class OrganizationAdmin(SystemScopeAdmin):
     list_display = ("name", "slug", "is_active", "created_at")
     search_fields = ("name", "slug")
     actions = None
@@ -62,7 +63,7 @@ class OrganizationAdmin(SystemScopeAdmin, admin.ModelAdmin):  # type: ignore[typ
 
 
 @admin.register(Membership)
-class MembershipAdmin(SystemScopeAdmin, admin.ModelAdmin):  # type: ignore[type-arg]
+class MembershipAdmin(SystemScopeAdmin):
     list_display = ("user", "organization", "role", "created_at")
     list_filter = ("organization", "role")
     list_select_related = ("user", "organization")
@@ -70,7 +71,7 @@ class MembershipAdmin(SystemScopeAdmin, admin.ModelAdmin):  # type: ignore[type-
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(SystemScopeAdmin, admin.ModelAdmin):  # type: ignore[type-arg]
+class ApiKeyAdmin(SystemScopeAdmin):
     list_display = ("name", "organization", "prefix", "scopes", "created_at", "last_used_at", "revoked_at")
     list_filter = ("organization",)
     list_select_related = ("organization",)
@@ -94,5 +95,5 @@ admin.site.unregister(User)
 
 
 @admin.register(User)
-class OperatorUserAdmin(SystemScopeAdmin, UserAdmin):  # type: ignore[type-arg]
+class OperatorUserAdmin(SystemScopeAdmin, _UserAdmin):
     """Deleting an account touches the documents and conversations that name it."""

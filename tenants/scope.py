@@ -172,7 +172,7 @@ def check_owner(row: models.Model) -> None:
         raise ScopeError(f"A {type(row).__name__} of another organisation cannot be changed here.")
 
 
-class _InScope(Exact):  # type: ignore[type-arg]
+class _InScope(Exact):
     """``organization_id = n``, bound when the statement is compiled, so that a query set never changes scope.
 
     The right side is the organisation in whose scope the query set was made, 0 for a system scope.
@@ -242,7 +242,8 @@ def _active_organization() -> Organization | None:
 
 def _check_relations(row: models.Model) -> None:
     """Refuses a row that points at a loaded row of another organisation."""
-    for field in row._meta.concrete_fields:
+    fields: Any = row._meta.concrete_fields
+    for field in fields:
         if field.is_relation and field.is_cached(row):
             other = field.get_cached_value(row)
             owner = getattr(other, "organization_id", None)

@@ -69,7 +69,9 @@ def test_every_tenant_table_forces_row_security(db: None) -> None:
     assert tables <= with_policy
 
 
-def test_without_a_scope_no_row_is_seen_or_written(plain: psycopg.Connection[Any], acme: Organization) -> None:
+def test_without_a_scope_no_row_is_seen_or_written(
+    plain: psycopg.Connection[Any], acme: Organization
+) -> None:
     assert names(plain) == []
     assert plain.execute("UPDATE search_collection SET name = 'x'").rowcount == 0
     assert plain.execute("DELETE FROM search_collection").rowcount == 0
@@ -110,7 +112,9 @@ def test_the_system_scope_shows_all(plain: psycopg.Connection[Any]) -> None:
 
 def setting() -> tuple[str, str]:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting('tessera.organization', true), current_setting('tessera.system', true)")
+        cursor.execute(
+            "SELECT current_setting('tessera.organization', true), current_setting('tessera.system', true)"
+        )
         organization, system = cursor.fetchone() or ("", "")
     return organization or "", system or "off"
 

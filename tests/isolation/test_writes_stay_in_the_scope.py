@@ -43,7 +43,9 @@ def test_a_row_of_another_organisation_cannot_be_inserted(acme: Organization, gl
             lambda: Collection.objects.create(organization=acme, name="x"),
             lambda: Collection.objects.create(organization_id=acme.pk, name="x"),
             lambda: Collection(organization=acme, name="x").save(),
-            lambda: Collection.objects.bulk_create([Collection(name="ok"), Collection(organization=acme, name="x")]),
+            lambda: Collection.objects.bulk_create(
+                [Collection(name="ok"), Collection(organization=acme, name="x")]
+            ),
             lambda: Collection.objects.get_or_create(organization=acme, name="x"),
             lambda: Collection.objects.update_or_create(organization=acme, name="x"),
         ):
