@@ -66,8 +66,10 @@ class RemoteGenerator:
         tokenizer: Tokenizer | None = None,
         salted_cache: bool = False,
     ) -> None:
-        """``salted_cache`` is the operator's word that a server of another make shares no cache between
-        salts."""
+        """``salted_cache`` is the operator's word that a server of another make shares no cache between salts.
+
+        Raises ``InvalidRequest`` for a server that could mix organisations or read control tokens in text.
+        """
         if owned_by != OURS and tokenizer is None:
             raise InvalidRequest(
                 "This server would read control tokens inside people's text.",
@@ -136,11 +138,11 @@ class RemoteGenerator:
             "stream": True,
             "stream_options": {"include_usage": True},
             "return_token_ids": True,
-            "priority": int(priority),
             **wire.sampling_to_json(params),
         }
         if self._ours:
             body |= {"share": wire.share_to_json(share), "public_prefix": prompt.public_prefix}
+            body["priority"] = int(priority)
             body |= {"deadline_s": deadline_s} if deadline_s is not None else {}
         elif share.cache_salt:
             body["cache_salt"] = share.cache_salt.hex()

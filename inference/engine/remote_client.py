@@ -62,11 +62,9 @@ def find_model(
             for entry in listed:
                 if entry["id"] == model if model else entry.get("task", "generate") == task:
                     return entry
-            failure: InferenceError = InvalidRequest(f"The server has no model {model or f'to {task}'}.")
-            if not any(entry.get("loading") for entry in listed):
-                raise failure
+            raise InvalidRequest(f"The server has no model {model or f'to {task}'}.")
         except httpx.TransportError as error:
-            failure = unreachable(error)
+            failure: InferenceError = unreachable(error)
         except NotReady as error:
             failure = error
         if cancelled() or time.monotonic() >= end:

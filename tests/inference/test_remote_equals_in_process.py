@@ -19,6 +19,7 @@ from inference.embedder import SentenceTransformerEmbedder
 from inference.engine.engine import Engine
 from inference.engine.remote import RemoteEmbedder, RemoteGenerator
 from inference.errors import EngineStopped, InferenceError, InvalidRequest, NotReady, PromptTooLong
+from inference.loading.checkpoint import Checkpoint
 from inference.request import ChatMessage, Delta, Finished, PromptTokens, SamplingParams, Share
 from inference.runtime import Runtime
 from inference.service import InferenceApp, create_app
@@ -215,9 +216,9 @@ def test_a_client_learns_that_the_service_is_loading_or_away() -> None:
         RemoteGenerator.connect(address, api_key=KEY)
 
 
-def test_a_server_that_might_mix_organisations_is_refused(engine: Engine) -> None:
+def test_a_server_that_might_mix_organisations_is_refused(checkpoint: Checkpoint) -> None:
     known: dict[str, Any] = {"model": "m", "max_model_len": 10, "owned_by": "somebody"}
     with pytest.raises(InvalidRequest, match="control tokens"):
         RemoteGenerator("http://127.0.0.1:1", **known)
     with pytest.raises(InvalidRequest, match="prefix caches"):
-        RemoteGenerator("http://127.0.0.1:1", tokenizer=engine._tokenizer, **known)
+        RemoteGenerator("http://127.0.0.1:1", tokenizer=checkpoint.tokenizer, **known)
