@@ -64,7 +64,7 @@ def decode(data: bytes, *, declared: str = "") -> str:
         pass
     few = sum(byte >= 0x80 for byte in data[:_SAMPLE]) < _TELLING_BYTES
     guessed = "" if few else _guess(data)
-    for name in (guessed, declared, "cp1252"):
+    for name in (declared, guessed, "cp1252"):
         if name:
             try:
                 return data.decode(name)

@@ -61,6 +61,7 @@ def test_pptx_makes_a_page_of_every_slide(tmp_path: Path) -> None:
 def test_xlsx_makes_a_page_of_every_sheet(tmp_path: Path) -> None:
     document = read(tmp_path, "budget.xlsx", factories.make_xlsx())
     assert document.pages[0].label == "Sheet Budget"
+    assert document.pages_without_text == (2,)
     assert document.pages[0].text == (
         "Budget\n\nCity | Amount\nCity: Oslo; Amount: 1200\nCity: Rome; Amount: 7.5"
     )
@@ -117,3 +118,9 @@ def test_a_file_without_text_is_empty(tmp_path: Path) -> None:
     with pytest.raises(IngestionFailure) as failure:
         read(tmp_path, "blank.pdf", factories.make_pdf([""]))
     assert failure.value.code == "empty"
+
+
+def test_html_is_decoded_as_it_declares_where_that_fits(tmp_path: Path) -> None:
+    words = "Zażółć gęślą jaźń, pchnąć w tę łódź jeża lub ośm skrzyń fig"
+    source = f'<html><head><meta charset="iso-8859-2"></head><body><p>{words}</p></body></html>'
+    assert read(tmp_path, "page.html", source.encode("iso-8859-2")).pages[0].text == words
