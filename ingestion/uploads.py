@@ -96,7 +96,7 @@ def accept_upload(
         organization=organization,
         user=user,
         filename=shown,
-        title=display_name(title) if title else shown,
+        title=display_name(title) if title else "",
         content=content,
         key=files.store(organization.pk, stream),
         collection=collection,
@@ -194,9 +194,7 @@ def _record(upload: _Upload) -> tuple[Document, bool]:
                 size=content.size,
             )
             jobs.enqueue(version)
-            if document.filename != upload.filename:
-                Document.objects.filter(id=document.id).update(filename=upload.filename, title=upload.title)
-                document.filename, document.title = upload.filename, upload.title
+            _rename(document, upload)
             transaction.on_commit(jobs.wake_workers)
         if upload.idempotency_key:
             IdempotencyKey.objects.create(
@@ -243,6 +241,14 @@ def _version_with(sha256: str, document: Document | None, *, anywhere: bool) -> 
 _ON_ITS_WAY = [IngestionJob.Status.QUEUED, IngestionJob.Status.PROCESSING]
 
 
+def _rename(document: Document, upload: _Upload) -> None:
+    """A title that was only the file's name follows the new file's name; one that was given stays."""
+    title = upload.title or (upload.filename if document.title == document.filename else document.title)
+    if (title, upload.filename) != (document.title, document.filename):
+        document.title, document.filename = title, upload.filename
+        document.save(update_fields=["title", "filename", "updated_at"])
+
+
 def _new_document(upload: _Upload) -> Document:
     collection = upload.collection
     if collection is None:
@@ -252,7 +258,7 @@ def _new_document(upload: _Upload) -> Document:
     return Document.objects.create(
         organization=upload.organization,
         collection=collection,
-        title=upload.title,
+        title=upload.title or upload.filename,
         filename=upload.filename,
         external_id=upload.external_id,
         uploaded_by=upload.user,

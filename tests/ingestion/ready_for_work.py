@@ -13,7 +13,7 @@ from search.index import opening
 
 
 @pytest.fixture
-def storage(settings: Any, tmp_path: Path) -> Path:
+def storage(settings: Any, tmp_path: Path) -> Iterator[Path]:
     """Files and the index of one test; ids of organisations are given out again by the next."""
     opening.close_all()
     settings.VAR = tmp_path
@@ -24,7 +24,8 @@ def storage(settings: Any, tmp_path: Path) -> Path:
             "OPTIONS": {"location": tmp_path / "files"},
         },
     }
-    return tmp_path
+    yield tmp_path
+    opening.close_all()
 
 
 @pytest.fixture
@@ -33,4 +34,3 @@ def models(storage: Path, embedder: Any) -> Iterator[Any]:
     runtime.install(runtime.Runtime.of(embedder=embedder))
     yield embedder
     runtime.uninstall()
-    opening.close_all()

@@ -1,0 +1,141 @@
+"""Killed three times in the middle of ten files, the worker finishes all ten, once each."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = 10
+
+PREPARE = """
+import django; django.setup()
+from django.core.files.uploadedfile import SimpleUploadedFile
+from ingestion.uploads import accept_upload
+from tenants.models import Organization
+acme = Organization.objects.create(slug="acme", name="Acme")
+for n in range(%d):
+    text = "\\n\\n".join(
+        f"## Part {p}\\n\\nFile {n} says in part {p} that widget {n * p} weighs {n + p} kilograms." for p in range(40)
+    )
+    accept_upload(organization=acme, user=None, name=f"{n}.md", stream=SimpleUploadedFile("f", text.encode()))
+""" % FILES
+
+STATES = """
+import json, django; django.setup()
+from ingestion.models import IngestionJob
+from tenants.scope import system_scope
+with system_scope("a test looks at all jobs"):
+    print(json.dumps([[j.status, j.stage, j.interruptions] for j in IngestionJob.objects.all()]))
+"""
+
+COMPARE = """
+import json, django; django.setup()
+import numpy as np
+from search.index import open_index
+from search.models import Chunk, Document, DocumentVersion
+from tenants.models import Organization
+from tenants.scope import tenant_scope
+acme = Organization.objects.get(slug="acme")
+index = open_index(acme)
+with tenant_scope(acme):
+    rows = {c.id: np.frombuffer(c.embedding, dtype="<f2").astype(np.float32) for c in Chunk.objects.all()}
+    published = Document.objects.filter(published__isnull=False).count()
+    versions = DocumentVersion.objects.count()
+points = index.vectors(list(rows))
+print(json.dumps({
+    "published": published, "versions": versions, "same_ids": index.ids() == set(rows), "count": len(rows),
+    "furthest_apart": max(float(np.abs(points[i] - rows[i]).max()) for i in rows),
+}))
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith("TESSERA_") or k == "TESSERA_MODELS_DIR"},
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "TESSERA_VAR_DIR": str(tmp_path),
+        "TESSERA_SWEEP_SECONDS": "2",
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def run(environment: dict[str, str], *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@contextmanager
+def worker(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.ingestion.worker_process"],
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "ready"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def states(environment: dict[str, str]) -> list[Any]:
+    found: list[Any] = json.loads(run(environment, "-c", STATES).splitlines()[-1])
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_worker_killed_three_times_loses_and_doubles_nothing(environment: dict[str, str]) -> None:
+    run(environment, "manage.py", "migrate", "--verbosity", "0")
+    run(environment, "-c", PREPARE)
+    ready: list[int] = []
+    killed_in_work = 0
+    for _ in range(3):
+        with worker(environment) as process:
+            wanted = (ready[-1] if ready else 0) + 1
+            deadline = time.monotonic() + 120
+            while time.monotonic() < deadline:
+                now = states(environment)
+                done, working = (sum(s[0] == name for s in now) for name in ("ready", "processing"))
+                if done >= wanted and working:
+                    break
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            now = states(environment)
+            killed_in_work += any(s[0] == "processing" for s in now)
+            ready.append(sum(s[0] == "ready" for s in now))
+    assert killed_in_work, "at least one kill must have hit a job in work"
+    assert ready[0] < FILES
+    with worker(environment):
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            now = states(environment)
+            if all(s[0] == "ready" for s in now):
+                break
+            time.sleep(1)
+    assert [s[0] for s in now] == ["ready"] * FILES
+    found = json.loads(run(environment, "-c", COMPARE).splitlines()[-1])
+    assert found["published"] == found["versions"] == FILES
+    assert found["same_ids"]
+    assert found["count"] > FILES
+    assert found["furthest_apart"] < 2e-3
