@@ -62,7 +62,7 @@ def _markdown() -> MarkdownIt:
 
 
 def _citation(state: StateInline, silent: bool) -> bool:
-    """The inline rule for ``[n]`` where ``n`` has an address. In code it never runs, so code stays as it is."""
+    """The inline rule for ``[n]`` where ``n`` has an address. It never runs in code."""
     match = _MARK.match(state.src, state.pos)
     if match is None or int(match.group(1)) not in state.env.get("citations", {}):
         return False

@@ -31,7 +31,35 @@ ATTACKS = [
     "<!--><img src=x onerror=alert(1)>-->",
     "[1]: javascript:alert(1)",
 ]
-SAFE = set(["p", "br", "strong", "em", "s", "code", "pre", "blockquote", "ul", "ol", "li", "h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "hr", "a"])
+SAFE = set(
+    [
+        "p",
+        "br",
+        "strong",
+        "em",
+        "s",
+        "code",
+        "pre",
+        "blockquote",
+        "ul",
+        "ol",
+        "li",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "hr",
+        "a",
+    ]
+)
 
 
 class Tags(HTMLParser):
@@ -56,10 +84,15 @@ def test_nothing_of_an_attack_becomes_markup(attack: str) -> None:
 
 def test_a_mark_is_a_link_only_with_an_address() -> None:
     html = render("One [1], two [2].", {1: HREF})
-    assert html == f'<p>One <a class="citation" href="{HREF.replace("&", "&amp;")}" data-n="1">[1]</a>, two [2].</p>\n'
+    assert (
+        html
+        == f'<p>One <a class="citation" href="{HREF.replace("&", "&amp;")}" data-n="1">[1]</a>, two [2].</p>\n'
+    )
 
 
-@pytest.mark.parametrize("href", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:x"])
+@pytest.mark.parametrize(
+    "href", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:x"]
+)
 def test_a_citation_never_leads_elsewhere(href: str) -> None:
     assert "<a" not in render("One [1].", {1: href})
 
