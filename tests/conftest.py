@@ -1,16 +1,10 @@
 """The two organisations of every test, their people, their keys and their canaries.
 
-acme belongs to alice (owner) and bob (member); globex to charlie (owner), who must get nothing of acme. The
-state of the run lies in a temporary folder and no model is loaded unless a test asks for one.
+acme belongs to alice (owner) and bob (member); globex to charlie (owner), who must get nothing of acme. Where
+the state of a run lies is said in :mod:`tests.settings`.
 """
 
 from __future__ import annotations
-
-import os
-import tempfile
-
-os.environ["TESSERA_VAR_DIR"] = tempfile.mkdtemp(prefix="tessera-tests-")
-os.environ["TESSERA_LOAD_MODELS"] = "false"
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
