@@ -91,10 +91,15 @@ class TorchPagedAttention:
         self._prompts = []
         decodes: list[tuple[int, Segment]] = []
         for segment in segments:
-            if segment.length == 1:
-                decodes.append((len(slots), segment))
-            else:
-                self._prompts.append(self._plan_prompt(segment, len(slots)))
+            prompt_length = segment.length
+            if segment.length == 1 or (segment.end - 1) % TILE == 0:
+                # a last tile of one row: the same shapes whether or not it comes with the tiles before it
+                prompt_length -= 1
+                last = Segment(segment.end - 1, 1, segment.block_table)
+                decodes.append((len(slots) + prompt_length, last))
+            if prompt_length:
+                chunk = Segment(segment.start, prompt_length, segment.block_table)
+                self._prompts.append(self._plan_prompt(chunk, len(slots)))
             for position in range(segment.start, segment.end):
                 block = segment.block_table[position // self._block_size]
                 slots.append(block * self._block_size + position % self._block_size)

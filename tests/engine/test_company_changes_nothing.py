@@ -76,6 +76,7 @@ def test_a_late_comer_changes_nobody(checkpoint: TinyCheckpoint, alone: list[lis
 
 def test_int8_outputs_do_not_change_by_one_bit_in_company(checkpoint: TinyCheckpoint) -> None:
     prompts = [*PROMPTS, *make_prompts(3, seed=9, shortest=140, longest=300)]
+    prompts += make_prompts(2, seed=9, shortest=193, longest=194)
     config = make_config(weight_format="int8", max_batched_tokens=100)
     wanted = [logits_of(Engine(config, checkpoint), [prompt])[0] for prompt in prompts]
     assert logits_of(Engine(config, checkpoint), prompts) == wanted
