@@ -27,7 +27,7 @@ Reply = str | Callable[[str], str]
 
 
 class ScriptedGenerator:
-    """Answers every prompt with ``reply``, in pieces. A token of a prompt is one character, so it can be read.
+    """Answers every prompt with ``reply``, in pieces. A token of a prompt is one character.
 
     Until ``release`` is set, it says half of its reply and waits.
     """

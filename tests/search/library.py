@@ -1,4 +1,4 @@
-"""Documents for tests of searching: each text becomes a published document whose paragraphs are its chunks."""
+"""Documents for tests of searching: published, each paragraph a chunk."""
 
 from __future__ import annotations
 

@@ -70,7 +70,11 @@ def test_a_question_that_nothing_fits_is_not_sent_to_the_model(
     acme: Organization, models: Runtime, library: Library, generator: ScriptedGenerator
 ) -> None:
     events = ask(acme, models, "Who painted the ceiling of the chapel?")
-    assert (end(events).status, end(events).answer, end(events).citations) == ("not_found", NOT_IN_DOCUMENTS, ())
+    assert (end(events).status, end(events).answer, end(events).citations) == (
+        "not_found",
+        NOT_IN_DOCUMENTS,
+        (),
+    )
     assert said(events) == NOT_IN_DOCUMENTS
     assert generator.prompts == []
 

@@ -1,4 +1,4 @@
-"""``POST /api/v1/search``: the passages with their places, and a 400 for anything that is no request (T39)."""
+"""``POST /api/v1/search``: the passages with their places, and a 400 for what is no request (T39)."""
 
 from __future__ import annotations
 

@@ -106,6 +106,8 @@ def test_a_failure_is_an_event_and_the_end() -> None:
     assert asyncio.run(collect(stream)) == [(1, "run.created"), (2, "error")]
 
 
-@pytest.mark.parametrize(("header", "number"), [(None, 0), ("7", 7), ("", 0), ("-1", 0), ("x", 0), ("9" * 30, 0)])
+@pytest.mark.parametrize(
+    ("header", "number"), [(None, 0), ("7", 7), ("", 0), ("-1", 0), ("x", 0), ("9" * 30, 0)]
+)
 def test_a_last_event_id_is_a_number_or_nothing(header: str | None, number: int) -> None:
     assert last_event_id(header) == number

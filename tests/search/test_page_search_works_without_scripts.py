@@ -1,0 +1,145 @@
+"""The search page: its state is its address, and a browser without scripts gets the whole answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from search.conversations import Asker, create_turn
+from tenants.models import Organization
+from tests.search.conftest import Library
+from tests.search.doubles import ScriptedGenerator
+
+pytestmark = pytest.mark.django_db(transaction=True)
+HOME = "/o/acme/"
+QUESTION = "What is the monthly tariff in euros?"
+JSON = {"accept": "application/json"}
+
+
+def test_results_show_place_type_and_marked_words(alice_client: Client, library: Library) -> None:
+    response = alice_client.get(HOME, {"q": "monthly tariff in euros"})
+    assert response.status_code == 200
+    first = response.context["results"][0]
+    assert (first.title, first.page, first.type_label, first.collection) == ("Tariff", 2, "PDF", "General")
+    assert first.url.startswith(f"/o/acme/documents/{library.tariff}/?page=2&start=0&end=")
+    assert {piece.text for piece in first.snippet if piece.marked} == {"monthly", "tariff", "euros"}
+    assert first.title in response.content.decode()
+
+
+def test_facets_filter_by_the_address(alice_client: Client, library: Library) -> None:
+    asked = {"q": "What do the tariff and the warranty cover in euros?"}
+
+    def titles(**more: str) -> set[str]:
+        return {row.title for row in alice_client.get(HOME, asked | more).context["results"]}
+
+    assert titles() == {"Tariff", "Warranty"}
+    assert titles(type="text/plain") == {"Warranty"}
+    assert titles(year="2024") == {"Tariff"}
+    assert titles(to="2023-01-01") == {"Warranty"}
+    facets = {facet.name: facet for facet in alice_client.get(HOME, asked).context["facets"]}
+    assert {option.label for option in facets["type"].options} == {"PDF", "Text"}
+    assert {option.label for option in facets["collection"].options} == {"General", "Service"}
+    chosen = alice_client.get(HOME, asked | {"type": "text/csv"}).context["facets"]
+    assert [(o.label, o.count, o.selected) for f in chosen for o in f.options] == [("CSV", 0, True)]
+
+
+@pytest.mark.parametrize(
+    "more", [{"from": "soon"}, {"collection": "1"}, {"year": "x"}, {"q": "a\x00b"}, {"page": "-1"}]
+)
+def test_a_strange_address_is_a_page(alice_client: Client, library: Library, more: dict[str, str]) -> None:
+    assert alice_client.get(HOME, {"q": "tariff"} | more).status_code == 200
+
+
+def test_the_page_is_there_before_the_models_are(alice_client: Client) -> None:
+    response = alice_client.get(HOME, {"q": "tariff"})
+    assert response.status_code == 200
+    assert response.context["results"] == []
+
+
+def test_without_scripts_asking_leads_to_the_complete_answer(
+    alice_client: Client, library: Library, generator: ScriptedGenerator
+) -> None:
+    generator.reply = "The monthly tariff is 20 euros."
+    response = alice_client.post(HOME + "ask", {"question": QUESTION, "type": "application/pdf"}, follow=True)
+    ((address, status),) = response.redirect_chain
+    assert status == 302
+    assert "type=application%2Fpdf" in address
+    turn = response.context["turn"]
+    assert turn.status == "answered"
+    assert f'href="{turn.citations[0].url.replace("&", "&amp;")}"' in turn.html
+    assert turn.html in response.content.decode()
+
+
+def test_scripts_get_addresses_and_a_stream(
+    alice_client: Client, library: Library, generator: ScriptedGenerator
+) -> None:
+    generator.reply = "The monthly tariff is 20 euros."
+    response = alice_client.post(HOME + "ask", {"question": QUESTION}, headers=JSON)
+    assert response.status_code == 201
+    body = response.json()
+    assert set(body) == {"turn_id", "conversation_id", "events_url", "stop_url", "regenerate_url", "url"}
+    done = events(alice_client.get(body["events_url"]))[-1]
+    assert done["status"] == "answered"
+    again = alice_client.post(body["regenerate_url"], headers=JSON).json()
+    assert again["turn_id"] == body["turn_id"]
+    assert events(alice_client.get(again["events_url"]))[-1] == done
+    assert [params.temperature for params in generator.params] == [0.0, 0.7]
+
+
+def test_a_fragment_and_a_conversation_show_the_answer(
+    alice_client: Client, library: Library, generator: ScriptedGenerator
+) -> None:
+    generator.reply = "The monthly tariff is 20 euros <b>bold</b>."
+    turn = alice_client.post(HOME + "ask", {"question": QUESTION}, follow=True).context["turn"]
+    for address in (f"{HOME}turns/{turn.id}", f"{HOME}conversations/{turn.conversation_id}/"):
+        page = alice_client.get(address).content.decode()
+        assert turn.html in page
+        assert "<b>bold" not in page
+    assert QUESTION in alice_client.get(f"{HOME}conversations/").content.decode()
+    alice_client.post(f"{HOME}conversations/{turn.conversation_id}/delete")
+    assert alice_client.get(f"{HOME}turns/{turn.id}").status_code == 404
+
+
+@pytest.mark.parametrize("question", ["", "  ", "x" * 4001])
+def test_what_is_no_question_is_refused(alice_client: Client, models: Any, question: str) -> None:
+    response = alice_client.post(HOME + "ask", {"question": question}, headers=JSON)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid")
+
+
+def test_a_colleague_does_not_see_an_answer(
+    acme: Organization, alice: User, bob_client: Client, charlie_client: Client
+) -> None:
+    turn = create_turn(Asker(acme, user_id=alice.pk), question="Secret?", filters={})
+    for client in (bob_client, charlie_client):
+        assert client.get(HOME, {"q": "Secret?", "turn": str(turn.id)}).status_code in (200, 404)
+        for address, post in addresses(turn.id, turn.conversation_id):
+            response = client.post(address) if post else client.get(address)
+            assert response.status_code == 404, address
+        found = client.get(f"{HOME}conversations/")
+        assert b"Secret?" not in found.content
+
+
+def addresses(turn_id: UUID, conversation_id: UUID) -> list[tuple[str, bool]]:
+    turn, conversation = f"{HOME}turns/{turn_id}", f"{HOME}conversations/{conversation_id}/"
+    return [
+        (turn, False),
+        (f"{turn}/events", False),
+        (f"{turn}/stop", True),
+        (f"{turn}/regenerate", True),
+        (conversation, False),
+        (f"{conversation}delete", True),
+    ]
+
+
+def events(response: Any) -> list[dict[str, Any]]:
+    async def read() -> bytes:
+        return b"".join([part async for part in response.streaming_content])
+
+    lines = asyncio.run(read()).decode().split("\n")
+    return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]

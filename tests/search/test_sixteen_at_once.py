@@ -1,0 +1,112 @@
+"""Sixteen questions at once, on the real models: decoded in shared steps, and no answer has another's secret (T16)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from django.db import connections
+from django.test import Client
+
+from config.env import env
+from inference import catalog, runtime
+from inference.errors import WeightsMissing
+from inference.runtime import Runtime
+from tenants.models import Organization
+from tests.search.library import add_document
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow, pytest.mark.timeout(900)]
+
+NAMES = [
+    "Alder",
+    "Birch",
+    "Cedar",
+    "Damson",
+    "Elder",
+    "Fir",
+    "Ginkgo",
+    "Hazel",
+    "Iris",
+    "Juniper",
+    "Kapok",
+    "Laurel",
+    "Maple",
+    "Nutmeg",
+    "Olive",
+    "Poplar",
+]
+CANARIES = {name: f"{4100 + 37 * i}" for i, name in enumerate(NAMES)}
+
+
+@pytest.fixture
+def real_models(embedder: Any, models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    """SmolLM2-135M on the engine, beside the real embedder."""
+    from inference.config import EngineConfig
+    from inference.engine.engine import Engine
+
+    monkeypatch.setattr(env(), "max_answer_tokens", 32)
+    monkeypatch.setattr(env(), "context_tokens", 60)
+    torch.set_num_threads(1)
+    name = "smollm2-135m-instruct"
+    try:
+        path = catalog.path(name, models_dir)
+    except WeightsMissing:
+        path = catalog.fetch(name, models_dir)
+    engine = Engine.start(EngineConfig(model_path=path, model_name=name, kv_cache_tokens=16384))
+    ready = Runtime.of(generator=engine, embedder=embedder)
+    runtime.install(ready)
+    yield ready
+    runtime.uninstall()
+    engine.stop()
+
+
+def test_sixteen_answers_share_steps_and_nothing_else(
+    api: Any, acme: Organization, clean_index: None, embedder: Any, real_models: Runtime
+) -> None:
+    documents = {
+        name: str(
+            add_document(acme, f"Room {name}", f"The door code of room {name} is {code}.", embedder=embedder)
+        )
+        for name, code in CANARIES.items()
+    }
+    clients = {name: api(acme) for name in NAMES}
+    together = threading.Barrier(len(NAMES))
+
+    def ask(name: str) -> dict[str, Any]:
+        together.wait(60)
+        try:
+            return question(clients[name], name, documents[name])
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(NAMES)) as pool:
+        answers = dict(zip(NAMES, pool.map(ask, NAMES), strict=True))
+
+    metrics = real_models.generator.metrics()
+    assert metrics["max_decodes_in_a_step"] >= 4, metrics
+    assert metrics["steps_with_multiple_decodes_total"] > 10, metrics
+    for name, answer in answers.items():
+        assert CANARIES[name] in answer["answer"], answer
+        others = {code for other, code in CANARIES.items() if other != name}
+        assert not any(code in answer["answer"] for code in others), answer
+        assert {citation["document_id"] for citation in answer["citations"]} == {documents[name]}
+        assert all(CANARIES[name] in citation["quote"] for citation in answer["citations"])
+
+
+def question(client: Client, name: str, document_id: str) -> dict[str, Any]:
+    response = client.post(
+        "/api/v1/answers",
+        {
+            "question": f"What is the door code of room {name}?",
+            "filters": {"document_ids": [document_id]},
+        },
+        content_type="application/json",
+    )
+    assert response.status_code == 200, response.content
+    body: dict[str, Any] = response.json()
+    return body
