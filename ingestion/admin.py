@@ -75,7 +75,7 @@ class ReadOnlyAdmin(_Admin):
         raise PermissionDenied
 
     def _act(self, request: HttpRequest) -> HttpResponse:
-        if not self.has_view_permission(request) or not request.user.is_superuser:  # type: ignore[union-attr]
+        if not self.has_view_permission(request) or not request.user.is_superuser:
             raise PermissionDenied
         self.act(request, request.POST.get("action", ""))
         return redirect(request.get_full_path())
@@ -109,7 +109,7 @@ class DocumentAdmin(ReadOnlyAdmin):
     actions = [delete_documents]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.is_superuser)  # type: ignore[union-attr]
+        return bool(request.user.is_superuser)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
         if not self.has_add_permission(request):

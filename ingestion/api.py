@@ -59,7 +59,7 @@ class Documents(APIView):
             found = with_status(Document.objects.all(), request.query_params.get("status"))
             page = paginator.paginate_queryset(progress.with_progress(found), request, view=self)
             rows = [progress.row_of(document) for document in page or []]
-        answer: Response = paginator.get_paginated_response(DocumentSerializer(rows, many=True).data)
+        answer: Response = paginator.get_paginated_response([DocumentSerializer(row).data for row in rows])
         return answer
 
     @extend_schema(

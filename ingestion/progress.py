@@ -129,7 +129,7 @@ def label_of(job: IngestionJob | None) -> str:
     return "starting" if job.stage == Stage.QUEUED else str(job.stage)
 
 
-_PUBLIC = {Status.CANCELLED: Status.FAILED}
+_PUBLIC: dict[str, str] = {Status.CANCELLED: Status.FAILED}
 
 
 def _newest() -> QuerySet[Document]:

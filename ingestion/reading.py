@@ -1,4 +1,4 @@
-"""One page of a document as its reader sees it: the text with the passage marked, in words and on the picture."""
+"""One page of a document as its reader sees it: its text, and its picture, with the passage marked."""
 
 from __future__ import annotations
 

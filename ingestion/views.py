@@ -6,8 +6,9 @@ put the organisation and the membership of the person on the request, or answere
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import wraps
-from typing import Any, Protocol
+from typing import Concatenate, ParamSpec
 from uuid import UUID
 
 from django.conf import settings
@@ -35,8 +36,7 @@ class MemberRequest(HttpRequest):
     membership: Membership
 
 
-class _View(Protocol):
-    def __call__(self, request: MemberRequest, organization: str, **kwargs: Any) -> HttpResponseBase: ...
+_Args = ParamSpec("_Args")
 
 
 def may_change(request: MemberRequest) -> bool:
@@ -44,12 +44,14 @@ def may_change(request: MemberRequest) -> bool:
     return request.membership.role in _MAY_CHANGE
 
 
-def _for_admins(view: _View) -> Any:
+def _for_admins(
+    view: Callable[Concatenate[MemberRequest, _Args], HttpResponse],
+) -> Callable[Concatenate[MemberRequest, _Args], HttpResponse]:
     @wraps(view)
-    def guarded(request: MemberRequest, organization: str, **kwargs: Any) -> HttpResponseBase:
+    def guarded(request: MemberRequest, /, *args: _Args.args, **kwargs: _Args.kwargs) -> HttpResponse:
         if not may_change(request):
             raise PermissionDenied
-        return view(request, organization, **kwargs)
+        return view(request, *args, **kwargs)
 
     return guarded
 

@@ -11,15 +11,16 @@ import logging
 import threading
 from typing import Any
 
-from celery import current_app
-from celery.worker import WorkController
-from celery.worker import state as celery_state
+import celery
+from celery.worker import WorkController, state
 from django.conf import settings
 from django.db import connections
 
 from ingestion import jobs, pipeline, sweeper
 
 logger = logging.getLogger(__name__)
+
+celery_state: Any = state
 
 STOP_SECONDS = 20.0
 RESTART_SECONDS = 2.0
@@ -56,7 +57,7 @@ class EmbeddedWorker:
         try:
             jobs.interrupt_expired(sole_worker=True)
         except Exception:
-            logger.exception("jobs of an earlier run wait for their lease to run out")
+            logger.exception("jobs of an earlier run wait for their lease")
         while not self._stop.is_set():
             try:
                 _controller().start()
@@ -88,9 +89,10 @@ def start_embedded_worker() -> EmbeddedWorker:
 
 def _controller() -> Any:
     """A Celery worker that lives on a thread: no pool of processes, no signals, no other worker to talk to."""
-    current_app.loader.import_default_modules()
+    app: Any = celery.current_app
+    app.loader.import_default_modules()
     return WorkController(
-        app=current_app._get_current_object(),
+        app=app._get_current_object(),
         hostname="embedded@localhost",
         pool_cls="solo",
         concurrency=1,

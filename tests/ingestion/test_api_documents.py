@@ -21,7 +21,9 @@ __all__ = ["models", "storage"]
 Api = Callable[..., Client]
 
 
-def send(client: Client, content: bytes = POLICY, name: str = "policy.md", headers: Any = None, **more: Any) -> Any:
+def send(
+    client: Client, content: bytes = POLICY, name: str = "policy.md", headers: Any = None, **more: Any
+) -> Any:
     fields = {"file": SimpleUploadedFile(name, content), **more}
     return client.post("/api/v1/documents", fields, headers=headers or {})
 
@@ -65,7 +67,9 @@ def test_a_failure_has_code_message_and_remedy_and_can_be_retried(acme: Organiza
     assert job_of(acme, document).attempts == 0
 
 
-def test_the_list_is_newest_first_in_pages_and_can_be_narrowed_to_a_status(acme: Organization, api: Api) -> None:
+def test_the_list_is_newest_first_in_pages_and_can_be_narrowed_to_a_status(
+    acme: Organization, api: Api
+) -> None:
     for number in range(5):
         upload(acme, f"{number}.txt", f"file {number}".encode())
     lease = jobs.claim()
@@ -88,7 +92,9 @@ def test_a_deleted_document_is_gone(acme: Organization, api: Api) -> None:
     assert client.delete(where).status_code == 404
 
 
-def test_another_organisations_document_is_not_there(acme: Organization, globex: Organization, api: Api) -> None:
+def test_another_organisations_document_is_not_there(
+    acme: Organization, globex: Organization, api: Api
+) -> None:
     document = upload(acme)
     client = api(globex, "read", "write")
     where = f"/api/v1/documents/{document.id}"

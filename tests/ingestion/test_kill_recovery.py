@@ -18,18 +18,22 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FILES = 10
 
-PREPARE = """
+PREPARE = (
+    f"FILES = {FILES}"
+    + """
 import django; django.setup()
 from django.core.files.uploadedfile import SimpleUploadedFile
 from ingestion.uploads import accept_upload
 from tenants.models import Organization
 acme = Organization.objects.create(slug="acme", name="Acme")
-for n in range(%d):
+for n in range(FILES):
     text = "\\n\\n".join(
-        f"## Part {p}\\n\\nFile {n} says in part {p} that widget {n * p} weighs {n + p} kilograms." for p in range(40)
+        f"## Part {p}\\n\\nFile {n} says in part {p} that widget {n * p} weighs {n + p} kilograms."
+        for p in range(40)
     )
     accept_upload(organization=acme, user=None, name=f"{n}.md", stream=SimpleUploadedFile("f", text.encode()))
-""" % FILES
+"""
+)
 
 STATES = """
 import json, django; django.setup()

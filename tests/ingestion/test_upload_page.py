@@ -27,7 +27,9 @@ def post(client: Client, name: str, *args: Any, file: bytes | None = None, **mor
     return client.post(reverse(name, args=["acme", *args]), fields, **more)
 
 
-def test_an_owner_uploads_and_gets_a_row_that_asks_for_itself(acme: Organization, alice_client: Client) -> None:
+def test_an_owner_uploads_and_gets_a_row_that_asks_for_itself(
+    acme: Organization, alice_client: Client
+) -> None:
     response = post(alice_client, "document-upload", file=POLICY, headers=HTMX)
     assert response.status_code == 200
     with tenant_scope(acme):
@@ -37,7 +39,9 @@ def test_an_owner_uploads_and_gets_a_row_that_asks_for_itself(acme: Organization
     assert "queued" in alice_client.get(row, headers=HTMX).content.decode()
 
 
-def test_a_row_stops_asking_when_nothing_will_change_any_more(acme: Organization, alice_client: Client) -> None:
+def test_a_row_stops_asking_when_nothing_will_change_any_more(
+    acme: Organization, alice_client: Client
+) -> None:
     document = upload(acme)
     lease = jobs.claim(clock=Clock())
     assert lease is not None
@@ -48,7 +52,9 @@ def test_a_row_stops_asking_when_nothing_will_change_any_more(acme: Organization
     assert "Remove the password." in body
 
 
-def test_without_javascript_the_page_comes_back_with_the_document(acme: Organization, alice_client: Client) -> None:
+def test_without_javascript_the_page_comes_back_with_the_document(
+    acme: Organization, alice_client: Client
+) -> None:
     response = post(alice_client, "document-upload", file=POLICY, follow=True)
     assert response.redirect_chain == [(reverse("documents", args=["acme"]), 302)]
     assert "policy.md" in response.content.decode()
@@ -96,7 +102,9 @@ def test_delete_retry_and_replace_work_for_an_owner(acme: Organization, alice_cl
 def test_the_file_comes_back_as_an_attachment_that_cannot_run(
     acme: Organization, bob_client: Client, models: Any
 ) -> None:
-    document = upload(acme, 'a"b\u202e;.html', b"<html><body><p>Hello</p><script>alert(1)</script></body></html>")
+    document = upload(
+        acme, 'a"b\u202e;.html', b"<html><body><p>Hello</p><script>alert(1)</script></body></html>"
+    )
     pipeline.work_until_idle()
     response = bob_client.get(reverse("document-file", args=["acme", document.id]))
     assert response.status_code == 200
