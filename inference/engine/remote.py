@@ -66,14 +66,14 @@ class RemoteGenerator:
         tokenizer: Tokenizer | None = None,
         salted_cache: bool = False,
     ) -> None:
-        """``salted_cache`` is the operator's word that a server of another make shares no cache between salts.
+        """``salted_cache`` is the operator's word that another maker's server shares no cache between salts.
 
         Raises ``InvalidRequest`` for a server that could mix organisations or read control tokens in text.
         """
         if owned_by != OURS and tokenizer is None:
             raise InvalidRequest(
                 "This server would read control tokens inside people's text.",
-                hint="Name the model's tokenizer (a GGUF file or a folder), so that prompts are tokenized here.",
+                hint="Name the model's tokenizer (a GGUF file or a folder) to tokenize here.",
             )
         if owned_by not in SALTING and not salted_cache:
             raise InvalidRequest(
