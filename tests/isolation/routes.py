@@ -1,8 +1,8 @@
 """Every route of the product, classified: who may see what. A route that is missing here fails the walk.
 
-``PUBLIC`` answers to anybody and knows no organisation. ``PERSON`` is about the person signed in. ``OPERATOR`` is
-Django's admin. ``PAGE`` lies under ``/o/<slug>/``. ``API`` needs a credential. ``ids`` says what the parameters of a
-route name: a kind of object of the world in :mod:`tests.isolation.world`.
+``PUBLIC`` answers to anybody and knows no organisation. ``PERSON`` is about the person signed in. ``OPERATOR``
+is Django's admin. ``PAGE`` lies under ``/o/<slug>/``. ``API`` needs a credential. ``ids`` says what the
+parameters of a route name: a kind of object of the world in :mod:`tests.isolation.world`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Route:
     methods: tuple[str, ...] = ("GET",)
     ids: dict[str, str] = field(default_factory=dict)
     body: dict[str, Any] = field(default_factory=dict)
+    """Fields of the request; a value in bytes is sent as a file."""
 
 
 def page(*methods: str, body: dict[str, Any] | None = None, **ids: str) -> Route:
@@ -39,6 +40,7 @@ def api(*methods: str, body: dict[str, Any] | None = None, **ids: str) -> Route:
     return Route(Kind.API, methods, ids, body or {})
 
 
+FILE = {"file": b"A short text about nothing in particular."}
 DOCUMENT = {"document_id": "document"}
 TURN = {"turn_id": "turn"}
 CONVERSATION = {"conversation_id": "conversation"}
@@ -69,13 +71,13 @@ ROUTES: dict[str, Route] = {
     "settings-key-create": page("POST", body={"key_name": "x", "scopes": ["read"]}),
     "settings-key-revoke": page("POST", key="key"),
     "documents": page("GET"),
-    "document-upload": page("POST"),
+    "document-upload": page("POST", body=FILE),
     "document": page("GET", **DOCUMENT),
     "document-row": page("GET", **DOCUMENT),
     "document-file": page("GET", **DOCUMENT),
     "document-delete": page("POST", **DOCUMENT),
     "document-retry": page("POST", **DOCUMENT),
-    "document-replace": page("POST", **DOCUMENT),
+    "document-replace": page("POST", body=FILE, **DOCUMENT),
     "page-image": page("GET", **DOCUMENT, page="number"),
     "search": page("GET"),
     "ask": page("POST", body={"question": "What?"}),
@@ -86,7 +88,7 @@ ROUTES: dict[str, Route] = {
     "conversations": page("GET"),
     "conversation": page("GET", **CONVERSATION),
     "conversation-delete": page("POST", **CONVERSATION),
-    "api-documents": api("GET", "POST"),
+    "api-documents": api("GET", "POST", body=FILE),
     "api-document": api("GET", "DELETE", **DOCUMENT),
     "api-document-retry": api("POST", **DOCUMENT),
     "api-search": api("POST", body={"query": "canary"}),

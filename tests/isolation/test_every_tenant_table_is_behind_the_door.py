@@ -1,4 +1,4 @@
-"""A model with an ``organization`` is reached through the scope, and PostgreSQL's policies cover its table."""
+"""A model with an ``organization`` is reached through the scope, and row policies cover its table."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 OWN = {"tenants.Membership", "tenants.ApiKey"}
 """Tables of ``tenants`` itself: read to find out which organisation is asked for."""
 SYSTEM_SCOPE_CALLERS = {
+    "ingestion/admin.py",
     "ingestion/jobs.py",
-    "ingestion/sweeper.py",
     "tenants/admin.py",
 }
 MAINTENANCE_CALLERS = {"tenants/management/commands/flush.py", "tenants/management/commands/migrate.py"}

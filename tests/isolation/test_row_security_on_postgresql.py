@@ -137,9 +137,13 @@ def test_the_product_sets_and_takes_back_what_the_policies_read(acme: Organizati
 
 
 def test_a_scope_left_by_an_error_rolls_its_writes_back(acme: Organization) -> None:
-    with pytest.raises(ScopeError), tenant_scope(acme):
-        Collection.objects.create(name="General")
-        Collection.objects.raw("SELECT 1")
+    def fail_half_way() -> None:
+        with tenant_scope(acme):
+            Collection.objects.create(name="General")
+            Collection.objects.raw("SELECT 1")
+
+    with pytest.raises(ScopeError):
+        fail_half_way()
     with tenant_scope(acme):
         assert not Collection.objects.exists()
 

@@ -53,7 +53,7 @@ def random_ids() -> dict[str, str]:
 
 
 def build(organization: Organization, owner: User, canary: str) -> World:
-    """An organisation with a published text document, a failed job, a member, a key and an answered question."""
+    """An organisation with a published document, a failed job, a member, a key and an answered question."""
     member = User.objects.create_user(f"member-of-{organization.slug}")
     membership = Membership.objects.create(organization=organization, user=member, role=Role.MEMBER)
     key, key_text = create_key(

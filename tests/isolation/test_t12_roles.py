@@ -1,0 +1,127 @@
+"""T12: a role is given from above: nobody rises by an own request, no owner of one organisation rules another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from tenants import members
+from tenants.errors import NotAllowed, Refused
+from tenants.models import ApiKey, Membership, Organization, Role
+
+pytestmark = pytest.mark.django_db
+SETTINGS = "/o/acme/settings/"
+
+
+def membership(user: User) -> Membership:
+    return Membership.objects.get(user=user)
+
+
+@pytest.fixture
+def dana(acme: Organization) -> User:
+    user = User.objects.create_user("dana")
+    Membership.objects.create(organization=acme, user=user, role=Role.ADMIN)
+    return user
+
+
+def role_of(user: User) -> str:
+    return membership(user).role
+
+
+def test_a_member_manages_nothing(alice: User, bob: User, bob_client: Client) -> None:
+    for path, data in (
+        (f"members/{membership(bob).pk}/role/", {"role": "owner"}),
+        (f"members/{membership(alice).pk}/role/", {"role": "member"}),
+        (f"members/{membership(alice).pk}/remove/", {}),
+        ("members/add/", {"name": "alice", "role": "owner"}),
+        ("keys/create/", {"key_name": "x", "scopes": ["read"]}),
+        ("keys/1/revoke/", {}),
+    ):
+        assert bob_client.post(SETTINGS + path, data).status_code == 403
+    page = bob_client.get(SETTINGS)
+    assert page.status_code == 200
+    assert b"API keys" not in page.content
+    assert (role_of(alice), role_of(bob)) == ("owner", "member")
+    assert not ApiKey.objects.exists()
+
+
+def test_an_admin_gives_no_role_above_the_own_and_touches_no_owner(
+    alice: User, bob: User, dana: User, client: Client
+) -> None:
+    client.force_login(dana, backend="django.contrib.auth.backends.ModelBackend")
+    for path, data in (
+        (f"members/{membership(dana).pk}/role/", {"role": "owner"}),
+        (f"members/{membership(dana).pk}/role/", {"role": "member"}),
+        (f"members/{membership(bob).pk}/role/", {"role": "owner"}),
+        (f"members/{membership(alice).pk}/role/", {"role": "member"}),
+        (f"members/{membership(alice).pk}/remove/", {}),
+        ("members/add/", {"name": "charlie", "role": "owner"}),
+    ):
+        assert client.post(SETTINGS + path, data).status_code == 403, path
+    assert (role_of(alice), role_of(bob), role_of(dana)) == ("owner", "member", "admin")
+    assert client.post(SETTINGS + f"members/{membership(bob).pk}/role/", {"role": "admin"}).status_code == 302
+    assert role_of(bob) == "admin"
+
+
+def test_an_organisation_keeps_an_owner(alice: User, alice_client: Client) -> None:
+    with pytest.raises(Refused):
+        members.remove_member(actor=membership(alice), member=membership(alice))
+    alice_client.post(SETTINGS + f"members/{membership(alice).pk}/remove/")
+    with pytest.raises(NotAllowed):
+        members.change_role(actor=membership(alice), member=membership(alice), role="member")
+    assert role_of(alice) == "owner"
+
+
+def test_an_unknown_role_is_refused(alice: User, bob: User) -> None:
+    with pytest.raises(Refused):
+        members.change_role(actor=membership(alice), member=membership(bob), role="root")
+
+
+def test_an_owner_of_another_organisation_is_nobody_here(charlie: User, bob: User) -> None:
+    for act in (
+        lambda: members.change_role(actor=membership(charlie), member=membership(bob), role="member"),
+        lambda: members.remove_member(actor=membership(charlie), member=membership(bob)),
+    ):
+        with pytest.raises(NotAllowed):
+            act()
+    assert role_of(bob) == "member"
+
+
+def test_a_removed_member_is_out_at_the_next_request(
+    alice_client: Client, bob: User, bob_client: Client
+) -> None:
+    assert bob_client.get(SETTINGS).status_code == 200
+    alice_client.post(SETTINGS + f"members/{membership(bob).pk}/remove/")
+    assert bob_client.get(SETTINGS).status_code == 404
+    assert bob_client.get("/api/v1/documents").status_code == 403
+
+
+def test_a_deactivated_account_is_out_at_the_next_request(bob: User, bob_client: Client) -> None:
+    assert bob_client.get(SETTINGS).status_code == 200
+    User.objects.filter(pk=bob.pk).update(is_active=False)
+    assert bob_client.get(SETTINGS).status_code == 302
+    assert bob_client.get("/api/v1/documents").status_code == 401
+
+
+def test_adding_a_member_says_the_same_for_an_account_that_does_not_exist(
+    alice_client: Client, charlie: User
+) -> None:
+    answers = []
+    for name in ("charlie", "nobody-by-that-name", "charlie@example.org", "nobody@example.org"):
+        response = alice_client.post(SETTINGS + "members/add/", {"name": name, "role": "member"})
+        message = {str(each) for each in response.wsgi_request._messages}
+        answers.append((response.status_code, response["Location"], message))
+        Membership.objects.filter(user=charlie, organization__slug="acme").delete()
+    assert len({str(answer) for answer in answers}) == 1
+
+
+def test_an_unverified_address_finds_nobody_where_strangers_may_register(
+    charlie: User, settings: Any
+) -> None:
+    assert members.find_account("Charlie@Example.org") == charlie
+    settings.SIGNUP_OPEN = True
+    assert members.find_account("charlie@example.org") is None
+    assert members.find_account("charlie") == charlie
