@@ -138,7 +138,7 @@ class AnswerWriter:
             self._settle(run.group(), "" if _CUT_OFF.match(tail) else tail[:1], pieces)
         if not _CUT_OFF.match(tail):
             self._say(tail, pieces)
-        if words(self._claim) or self._carried:
+        if words(self._claim):
             self._close("", [], pieces)
         self.text = self.text.rstrip()
         return pieces
@@ -212,7 +212,7 @@ class AnswerWriter:
     def _checked(self, marks: Sequence[int]) -> list[Support]:
         """The supports of the model's marks; a mark whose passage does not support is replaced or dropped."""
         kept: dict[int, Support] = {}
-        for n in marks:
+        for n in marks if words(self._claim) else ():
             support = self._evidence.of(n, self._claim)
             if support.score < ACCEPT_FROM:
                 better = self._attributed()

@@ -31,8 +31,8 @@ def add_document(
             organization=organization, collection=home, title=title, filename=f"{title}.pdf"
         )
         version = DocumentVersion.objects.create(
-            organization=organization, document=document, file="x", size=1, media_type=media_type, dated=dated,
-            sha256=hashlib.sha256(title.encode()).hexdigest(), page_count=len(pages),
+            organization=organization, document=document, file="x", size=1, media_type=media_type,
+            dated=dated, sha256=hashlib.sha256(title.encode()).hexdigest(), page_count=len(pages),
         )  # fmt: skip
         for number, text in enumerate(pages, 1):
             Page.objects.create(organization=organization, version=version, number=number, text=text)

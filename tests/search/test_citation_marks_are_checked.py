@@ -30,12 +30,15 @@ ANSWERS = {
         "The motor has a warranty of five years [3].",
     "[1] The tariff is 20 euros per month.\n[2] Cats sleep 16 hours.\n":
         "The tariff is 20 euros per month [1].\nCats sleep 16 hours [2].",
-    "- It starts in May 2024\n- The motor: five years": "- It starts in May 2024 [1]\n- The motor: five years [3]",
+    "- It starts in May 2024\n- The motor: five years":
+        "- It starts in May 2024 [1]\n- The motor: five years [3]",
     "Cats sleep 16 hours [1, 2] and dogs sleep less [2].": "Cats sleep 16 hours [2] and dogs sleep less [2].",
     "The tariff is 35 euros per month.": "The tariff is 35 euros per month.",
     "It is e.g. the motor, for five years.": "It is e.g. the motor, for five years [3].",
     "see [appendix] and [unclosed": "see [appendix] and [unclosed",
     "Cats sleep 16 hours [": "Cats sleep 16 hours [2]",
+    "[2]": "",
+    "[2].": ".",
     "Paris is the capital of France.": "Paris is the capital of France.",
 }  # fmt: skip
 

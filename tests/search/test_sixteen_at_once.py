@@ -1,4 +1,4 @@
-"""Sixteen questions at once, on the real models: decoded in shared steps, and no answer has another's secret (T16)."""
+"""Sixteen questions at once, on real models: shared decode steps, no answer has another's secret (T16)."""
 
 from __future__ import annotations
 
@@ -22,24 +22,11 @@ from tests.search.library import add_document
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow, pytest.mark.timeout(900)]
 
-NAMES = [
-    "Alder",
-    "Birch",
-    "Cedar",
-    "Damson",
-    "Elder",
-    "Fir",
-    "Ginkgo",
-    "Hazel",
-    "Iris",
-    "Juniper",
-    "Kapok",
-    "Laurel",
-    "Maple",
-    "Nutmeg",
-    "Olive",
-    "Poplar",
-]
+TREES = """
+Alder Birch Cedar Damson Elder Fir Ginkgo Hazel
+Iris Juniper Kapok Laurel Maple Nutmeg Olive Poplar
+"""
+NAMES = TREES.split()
 CANARIES = {name: f"{4100 + 37 * i}" for i, name in enumerate(NAMES)}
 
 
