@@ -1,4 +1,4 @@
-"""The index compared with the rows, and made anew from them. Nothing is embedded again: rows have the vectors.
+"""The index compared with the rows, and made anew from them. Nothing is embedded again.
 
 What always holds: rows are the record; a point without a row is a leak, a published row without a point, or
 with other bytes, is a defect; both are mended by :func:`reindex`.
@@ -45,7 +45,7 @@ class Audit:
 
 
 def reindex(organization: Organization, *, on_batch: Callable[[int], None] | None = None) -> int:
-    """Drops the index of ``organization`` and fills it from the rows of published versions; returns the points.
+    """Makes the index of ``organization`` anew from the rows of published versions; returns the points.
 
     The mean passage length of BM25 is counted anew. ``on_batch`` is told the points so far. Versions that are
     being ingested meanwhile must be indexed again by their job: run it while nothing is ingested.
@@ -90,7 +90,7 @@ def orphans() -> set[int]:
 
 
 def _row_hashes(organization: Organization) -> tuple[dict[UUID, str], set[UUID]]:
-    """SHA-256 of the fp32 vector of each passage of a published version, and the ids of all other passages."""
+    """SHA-256 of the fp32 vector of each published passage, and the ids of all other passages."""
     with tenant_scope(organization):
         rows = Chunk.objects.filter(version__published_for__isnull=False).values_list("id", "embedding")
         published = {

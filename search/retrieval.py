@@ -1,9 +1,9 @@
 """From a question to the passages that may answer it.
 
-What always holds: a hit is a passage of a version that is published now, in a collection that the asker may read
-now, whatever the index says: each hit's row is checked when it is loaded, and the index is asked for more where
-that drops any. ``similarity`` is the cosine of the question and the row's own embedding, for the fused score of the
-index compares passages of one query only.
+What always holds: a hit is a passage of a version that is published now, in a collection that the asker may
+read now, whatever the index says: each hit's row is checked when it is loaded, and the index is asked for
+more where that drops any. ``similarity`` is the cosine of the question and the row's own embedding, for the fused
+score of the index compares passages of one query only.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class DocumentHits:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """``hits`` best first; ``best_similarity`` is the best cosine of all that was found, 0 when nothing was."""
+    """``hits`` best first; ``best_similarity`` is the best cosine of all that was found, or 0."""
 
     hits: tuple[Hit, ...] = ()
     best_similarity: float = 0.0
@@ -135,8 +135,8 @@ def retrieve(
 ) -> Retrieval:
     """The best passages for ``query`` in the collections that the asker may read, without repeated texts.
 
-    No ``collection_ids`` means no result. ``embedder`` is the running one unless given. Raises ``NotReady`` while
-    the embedder loads, and :class:`search.index.IndexFailure`. Holds no scope and no transaction while it waits.
+    No ``collection_ids`` means no result. ``embedder`` is the running one unless given. Raises ``NotReady``
+    while the embedder loads, and :class:`search.index.IndexFailure`. Holds no scope while it waits.
     """
     conditions = _conditions(collection_ids, filters or SearchFilters())
     query = query.strip()[:LONGEST_QUERY]

@@ -1,7 +1,7 @@
 """The part of a passage to show under a result, with the words of the question marked.
 
-What always holds: a word is marked exactly when BM25 counts it as a term of the question (same stems, same stop
-words); joining the pieces gives plain text, never markup.
+What always holds: a word is marked exactly when BM25 counts it as a term of the question (same stems, same
+stop words); joining the pieces gives plain text, never markup.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _SPACE = re.compile(r"\s+")
 def snippet(text: str, query: str, length: int = 240) -> list[tuple[str, bool]]:
     """About ``length`` characters of ``text`` where most of the question's terms stand.
 
-    Returns pieces in order, each with whether it is a term of the question. Runs of white space become one blank;
-    a cut end carries an ellipsis. An empty text has no pieces.
+    Returns pieces in order, each with whether it is a term of the question. Runs of white space become one
+    blank; a cut end carries an ellipsis. An empty text has no pieces.
     """
     text = _SPACE.sub(" ", text).strip()
     words = [(m.start(), m.end(), _word_terms(m.group().lower())) for m in _WORD.finditer(text)]
@@ -41,7 +41,7 @@ def snippet(text: str, query: str, length: int = 240) -> list[tuple[str, bool]]:
 
 
 def _window(text: str, matches: Sequence[tuple[int, int, frozenset[int]]], length: int) -> tuple[int, int]:
-    """The range with the most distinct terms, then the most matches, then the earliest; whole words at its ends."""
+    """The range with the most distinct terms, then matches, then the earliest; whole words at its ends."""
     if len(text) <= length:
         return 0, len(text)
     best, best_key = (0, length), (0, 0)

@@ -1,4 +1,4 @@
-"""What goes over the wire to a Qdrant server, request by request. The answers are canned: no server takes part."""
+"""What goes over the wire to a Qdrant server, request by request. The answers are canned, no server runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents for the tests of retrieval, written as rows like an ingestion leaves them, and a tiny embedder."""
+"""Documents for the tests of retrieval, as rows like an ingestion leaves them, and a tiny embedder."""
 
 from __future__ import annotations
 

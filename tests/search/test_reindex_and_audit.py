@@ -1,4 +1,4 @@
-"""The audit names every difference between index and rows; a reindex mends them without embedding anything."""
+"""The audit names every difference of index and rows; a reindex mends them without embedding anything."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_commands_say_what_they_found_and_fail_on_a_difference(acme: Organiz
     open_index(acme).delete([first])
     close_all()
     out = StringIO()
-    with pytest.raises(CommandError, match="manage.py reindex"):
+    with pytest.raises(CommandError, match=r"manage\.py reindex"):
         call_command("audit_index", stdout=out)
     assert f"missing, a passage without a point: {first}" in out.getvalue()
     assert run("reindex", organization="acme") == "acme: 2 passages\n"
