@@ -16,7 +16,6 @@ from tenants.keys import revoke_key
 from tenants.models import ApiKey, Membership, Organization
 from tenants.scope import system_scope
 
-
 if TYPE_CHECKING:
     _Admin = admin.ModelAdmin[Any]
     _UserAdmin = UserAdmin[User]

@@ -132,9 +132,8 @@ class MemberSessionAuthentication(SessionAuthentication):
 
 def membership_of_session(request: Any) -> Membership | None:
     """The membership whose organisation the session visited last, or the only one, or ``None``."""
-    memberships = list(
-        active_memberships(request.user if not isinstance(request, Request) else request._request.user)
-    )
+    user = request._request.user if isinstance(request, Request) else request.user
+    memberships: list[Membership] = list(active_memberships(user))
     visited = request.session.get(SESSION_KEY)
     for membership in memberships:
         if membership.organization.slug == visited:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import User
 
+from inference import runtime
+from search.index import close_all
 from tenants.models import Organization
 from tests.isolation.world import World, build
+from tests.search.doubles import ScriptedGenerator
 
 
 @pytest.fixture
@@ -17,3 +24,15 @@ def acme_world(acme: Organization, alice: User) -> World:
 @pytest.fixture
 def globex_world(globex: Organization, charlie: User) -> World:
     return build(globex, charlie, "canary-globex-52c0de")
+
+
+@pytest.fixture
+def installed_embedder(embedder: Any, settings: Any, tmp_path: Path) -> Iterator[Any]:
+    """The real embedder and a scripted generator as the process's own, with an index of this test."""
+    settings.VAR = tmp_path
+    generator: Any = ScriptedGenerator()
+    runtime.install(runtime.Runtime.of(embedder=embedder, generator=generator))
+    yield embedder
+    generator.release.set()
+    runtime.uninstall()
+    close_all()

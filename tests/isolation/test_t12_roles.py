@@ -1,4 +1,4 @@
-"""T12: a role is given from above: nobody rises by an own request, no owner of one organisation rules another."""
+"""T12: a role is given from above; nobody rises by an own request or rules another organisation."""
 
 from __future__ import annotations
 

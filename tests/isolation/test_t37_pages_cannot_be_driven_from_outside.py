@@ -26,7 +26,8 @@ def strict(user: User) -> Client:
 )
 def test_a_change_by_session_needs_the_csrf_token(name: str, method: str, acme_world: World) -> None:
     route = ROUTES[name]
-    response = send(strict(acme_world.owner), method, path_of(name, route, acme_world.ids, "acme"), route)
+    path = path_of(name, route, acme_world.ids, "acme")
+    response = send(strict(acme_world.owner), method, path, route)
     assert response.status_code == 403
     assert acme_world.canary not in response.content.decode()
 
