@@ -1,9 +1,9 @@
 """From a question to the passages that may answer it.
 
 What always holds: a hit is a passage of a version that is published now, in a collection that the asker may
-read now, whatever the index says: each hit's row is checked when it is loaded, and the index is asked for more
-where that drops any. ``similarity`` is the cosine of the question and the row's own embedding; the fused score
-of the index compares passages of one query only.
+read now, whatever the index says. Each hit's row is checked when it is loaded, and the index is asked for
+more where any was dropped. ``similarity`` is the cosine of the question and the row's embedding; the fused
+score of the index compares passages of one query only.
 """
 
 from __future__ import annotations
