@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from search.passages import Source
 from search.sentences import Span, sentence_spans
 
-ATTRIBUTE_FROM = 0.5
+ATTRIBUTE_FROM = 0.55
 """Support from which a sentence without a mark is attributed to a passage."""
 ACCEPT_FROM = 0.3
 """Support from which the model's own mark is accepted."""
@@ -94,7 +94,7 @@ class Evidence:
 
     def _weigh(self, word: str) -> float:
         weight = self._weight.get(word, self._rare)
-        return weight * 2 if any(c.isdigit() for c in word) else weight
+        return weight * 1.25 if any(c.isdigit() for c in word) else weight
 
     def _best_span(self, n: int, wanted: frozenset[str]) -> Span:
         spans = self._sentences[n]

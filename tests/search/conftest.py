@@ -35,7 +35,7 @@ def generator() -> ScriptedGenerator:
 @pytest.fixture
 def models(generator: ScriptedGenerator) -> Iterator[Runtime]:
     """The installed models of the test: a scripted generator and an embedder of words."""
-    ready = Runtime.of(generator=generator, embedder=WordEmbedder())  # type: ignore[arg-type]
+    ready = Runtime.of(generator=generator, embedder=WordEmbedder())
     runtime.install(ready)
     yield ready
     generator.release.set()

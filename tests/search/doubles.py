@@ -15,6 +15,7 @@ from inference.request import (
     ChatMessage,
     Delta,
     Finished,
+    FinishReason,
     Priority,
     PromptTokens,
     SamplingParams,
@@ -80,7 +81,7 @@ class ScriptedGenerator:
                 self._deliver(handle, Finished("aborted", Usage(prompt, i)))
                 return
             self._deliver(handle, Delta(piece))
-        reason = "error" if self.error else "stop"
+        reason: FinishReason = "error" if self.error else "stop"
         self._deliver(handle, Finished(reason, Usage(prompt, len(pieces)), self.error))
 
     @staticmethod

@@ -37,6 +37,7 @@ ANSWERS = {
     "It is e.g. the motor, for five years.": "It is e.g. the motor, for five years [3].",
     "see [appendix] and [unclosed": "see [appendix] and [unclosed",
     "Cats sleep 16 hours [": "Cats sleep 16 hours [2]",
+    "The delivery of spare goods takes until May 2024.": "The delivery of spare goods takes until May 2024.",
     "[2]": "",
     "[2].": ".",
     "Paris is the capital of France.": "Paris is the capital of France.",
