@@ -88,7 +88,7 @@ def start_embedded_worker() -> EmbeddedWorker:
 
 
 def _controller() -> Any:
-    """A Celery worker that lives on a thread: no pool of processes, no signals, no other worker to talk to."""
+    """A Celery worker for a thread: no pool of processes, no signals, no other worker to talk to."""
     app: Any = celery.current_app
     app.loader.import_default_modules()
     return WorkController(

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 __all__ = ["models", "storage"]
 
 LONG = b"\n\n".join(
-    b"# Part %d\n\nParagraph %d tells about widget number %d, its colour, its weight and the person in charge."
+    b"# Part %d\n\nParagraph %d tells about widget number %d, its colour, its weight and who is in charge."
     % (n, n, n)
     for n in range(12)
 )

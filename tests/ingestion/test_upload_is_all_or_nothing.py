@@ -10,7 +10,7 @@ import pytest
 from django.core.files.storage import default_storage
 from django.db import connections
 
-from ingestion import jobs, uploads
+from ingestion import jobs
 from ingestion.models import IngestionJob
 from ingestion.uploads import UploadRefused
 from search.models import Document, DocumentVersion
@@ -155,7 +155,7 @@ def test_the_file_is_removed_when_its_rows_cannot_be_written(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("the database is gone")
 
-    monkeypatch.setattr(uploads.jobs, "enqueue", broken)
+    monkeypatch.setattr(jobs, "enqueue", broken)
     with pytest.raises(RuntimeError):
         upload(acme)
     assert counts(acme) == (0, 0, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +11,9 @@ from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
+from reportlab.pdfgen.canvas import Canvas
 
-from ingestion import jobs, pipeline
+from ingestion import deletion, jobs, pipeline
 from search.models import Document
 from tenants.models import Organization
 from tenants.scope import tenant_scope
@@ -106,7 +109,7 @@ def test_the_file_comes_back_as_an_attachment_that_cannot_run(
         acme, 'a"b\u202e;.html', b"<html><body><p>Hello</p><script>alert(1)</script></body></html>"
     )
     pipeline.work_until_idle()
-    response = bob_client.get(reverse("document-file", args=["acme", document.id]))
+    response: Any = bob_client.get(reverse("document-file", args=["acme", document.id]))
     assert response.status_code == 200
     assert b"".join(response.streaming_content).startswith(b"<html>")
     assert response["Content-Type"] == "application/octet-stream"
@@ -143,3 +146,32 @@ def test_a_stranger_gets_nothing(acme: Organization, charlie_client: Client, cha
     assert charlie_client.post(reverse("document-delete", args=["globex", document.id])).status_code == 404
     with tenant_scope(acme):
         assert Document.objects.count() == 1
+
+
+def test_a_pdf_is_shown_as_a_picture_with_the_passage_in_boxes(
+    acme: Organization, bob_client: Client, models: Any, storage: Path
+) -> None:
+    buffer = io.BytesIO()
+    page = Canvas(buffer, pagesize=(400, 300))
+    page.drawString(50, 200, "The canary is called Esmeralda.")
+    page.save()
+    document = upload(acme, "canary.pdf", buffer.getvalue())
+    pipeline.work_until_idle()
+    where = reverse("document", args=["acme", document.id])
+    text = bob_client.get(where).context["pieces"][0][0]
+    start = text.index("Esmeralda")
+    context = bob_client.get(where, {"start": start, "end": start + 9}).context
+    (box,) = context["rectangles"]
+    assert context["has_image"]
+    assert context["aligned"]
+    assert (context["page_width"], context["page_height"]) == (400, 300)
+    assert 130 < box["x"] < 220
+    assert 85 < box["y"] < 105
+    picture = bob_client.get(reverse("page-image", args=["acme", document.id, 1]))
+    assert picture.content.startswith(b"\x89PNG")
+    assert picture["Content-Type"] == "image/png"
+    kept = list((storage / "pages").rglob("1.png"))
+    assert len(kept) == 1
+    assert bob_client.get(reverse("page-image", args=["acme", document.id, 2])).status_code == 404
+    assert deletion.delete_document(organization=acme, document_id=document.id)
+    assert not list((storage / "pages").rglob("*.png"))
