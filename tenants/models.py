@@ -43,14 +43,17 @@ class Membership(models.Model):
 
 
 class ApiKey(models.Model):
-    """A key of an organisation: the secret is kept only as a SHA-256, found by its prefix."""
+    """A key of an organisation: the secret is kept only as a SHA-256, found by its prefix.
+
+    It ends with its maker; without one it was made by the operator.
+    """
 
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=80)
     prefix = models.CharField(max_length=16, unique=True)
     secret_sha256 = models.CharField(max_length=64)
     scopes = models.JSONField(default=list)
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE)
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)

@@ -1,8 +1,8 @@
 """Every route of the product, classified: who may see what. A route that is missing here fails the walk.
 
 ``PUBLIC`` answers to anybody and knows no organisation. ``PERSON`` is about the person signed in.
-``OPERATOR`` is Django's admin. ``PAGE`` lies under ``/o/<slug>/``. ``API`` needs a credential. ``ids`` says what the
-parameters of a route name: a kind of object of the world in :mod:`tests.isolation.world`.
+``OPERATOR`` is Django's admin. ``PAGE`` lies under ``/o/<slug>/``. ``API`` needs a credential. ``ids`` says
+what the parameters of a route name: a kind of object of the world in :mod:`tests.isolation.world`.
 """
 
 from __future__ import annotations

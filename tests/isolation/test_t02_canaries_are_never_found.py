@@ -37,7 +37,6 @@ def post(client: Client, path: str, body: dict[str, Any]) -> Any:
 
 
 def traces(world: World) -> tuple[str, ...]:
-    ids = world.ids
     own = ("document", "conversation", "turn")
     return (world.canary, world.chunk.text, str(world.chunk.pk), *(world.ids[kind] for kind in own))
 

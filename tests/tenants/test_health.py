@@ -1,0 +1,32 @@
+"""``/healthz`` answers at once, ``/readyz`` when the models are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.test import Client
+
+from inference import runtime
+
+
+@pytest.fixture
+def nothing_installed() -> Iterator[None]:
+    runtime.uninstall()
+    yield
+    runtime.uninstall()
+
+
+def test_the_process_is_up_before_the_models(db: None, client: Client, nothing_installed: None) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["state"] == "loading"
+    assert response.json()["detail"]
+    assert response["Retry-After"] == "5"
+
+
+def test_it_is_ready_when_the_models_are(db: None, client: Client, nothing_installed: None) -> None:
+    runtime.install(runtime.Runtime.of())
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()["state"]) == (200, "ready")
