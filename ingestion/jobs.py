@@ -20,7 +20,6 @@ from django.db.models import Count, F, IntegerField, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-
 from ingestion.models import IngestionJob
 from search.models import Document, DocumentVersion
 from tenants.models import Organization
