@@ -18,10 +18,10 @@ export async function postForm(url, fields, signal) {
   return body;
 }
 
-/** The sentence in an error body, or one made from the status. */
+/** What an error body says, with what to do, or one made from the status. */
 export function messageOf(body, status) {
-  const message = body?.error?.message ?? body?.detail;
-  if (message) return message;
+  const { message, detail } = body?.error ?? {};
+  if (message) return typeof detail === "string" ? `${message} ${detail}` : message;
   if (status === 403) return "You are signed out. Reload the page and sign in again.";
   if (status === 413) return "The file is larger than this installation accepts.";
   if (status === 429 || status === 503) return "There are too many requests at the moment. Try again in a few seconds.";

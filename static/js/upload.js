@@ -16,7 +16,7 @@ export function startUploads() {
     const job = queue.shift();
     if (!job) return;
     busy = true;
-    await send(form, job.file, job.row);
+    await send(job.form, job.file, job.row);
     busy = false;
     next();
   };
@@ -25,10 +25,19 @@ export function startUploads() {
       const row = waitingRow(file);
       list.prepend(row);
       document.querySelector("[data-empty]")?.remove();
-      queue.push({ file, row });
+      queue.push({ form, file, row });
     }
     next();
   };
+  list.addEventListener("change", (event) => {
+    const replacing = event.target.closest("[data-replace]");
+    if (!replacing) return;
+    const [file] = event.target.files;
+    const row = waitingRow(file);
+    replacing.closest("li").before(row);
+    queue.push({ form: replacing, file, row });
+    next();
+  });
 
   input.addEventListener("change", () => { add([...input.files]); input.value = ""; });
   form.addEventListener("submit", (event) => { event.preventDefault(); });
@@ -104,6 +113,7 @@ function settle(row, html) {
 }
 
 function fail(row, reason) {
+  row.removeAttribute("data-uploading");
   row.querySelector("progress").remove();
   const badge = row.querySelector(".badge");
   badge.classList.add("failed");

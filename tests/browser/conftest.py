@@ -40,10 +40,9 @@ CHROMIUM_ARGS = [
 
 @dataclass(frozen=True)
 class Product:
-    """A running Tessera: its address and the folder of its state."""
+    """A running Tessera, by its address."""
 
     url: str
-    var: Path
 
     def __truediv__(self, path: str) -> str:
         return f"{self.url}/{path}"
@@ -51,7 +50,13 @@ class Product:
 
 @pytest.fixture(scope="session")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """``manage.py serve --demo`` on a free port with a state of its own; ready when it is handed over."""
+    """``manage.py serve --demo`` on a free port with a state of its own; ready when it is handed over.
+
+    ``TESSERA_TEST_URL`` names one that already runs (with ``DEMO_PASSWORD`` as below), for quick work on a page.
+    """
+    if url := os.environ.get("TESSERA_TEST_URL"):
+        yield Product(url)
+        return
     var = tmp_path_factory.mktemp("product")
     port = _free_port()
     environment = {
@@ -73,7 +78,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
             stderr=subprocess.STDOUT,
         )
     try:
-        running = Product(f"http://127.0.0.1:{port}", var)
+        running = Product(f"http://127.0.0.1:{port}")
         _wait_until_ready(running, process, log)
         yield running
     finally:

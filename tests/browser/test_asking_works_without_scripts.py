@@ -18,7 +18,7 @@ def test_the_answer_comes_with_a_button(open_browser: OpenBrowser, manual: Path)
 
     page.goto("/o/acme/documents/")
     page.set_input_files("#file", str(manual))
-    page.get_by_role("button", name="Upload").click()
+    page.get_by_role("button", name="Upload", exact=True).click()
     row = page.locator(".document-row", has_text=manual.name)
     for _ in range(60):
         if row.locator(".badge.ready").count():
