@@ -125,3 +125,10 @@ def test_an_unverified_address_finds_nobody_where_strangers_may_register(
     settings.SIGNUP_OPEN = True
     assert members.find_account("charlie@example.org") is None
     assert members.find_account("charlie") == charlie
+
+
+def test_a_locked_organisation_is_closed_to_its_own_members(acme: Organization, alice_client: Client) -> None:
+    assert alice_client.get(SETTINGS).status_code == 200
+    Organization.objects.filter(pk=acme.pk).update(is_active=False)
+    assert alice_client.get(SETTINGS).status_code == 404
+    assert alice_client.get("/api/v1/documents").status_code == 403
