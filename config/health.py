@@ -17,6 +17,14 @@ logger = logging.getLogger(__name__)
 _RETRY_AFTER_S = "5"
 
 
+class NotWhileLoading(logging.Filter):
+    """Keeps the 503 answers of ``/readyz``, of which a probe gets one a second while models load,
+    out of the log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (getattr(record, "status_code", 0) == 503 and "/readyz" in record.getMessage())
+
+
 def healthz(request: HttpRequest) -> JsonResponse:
     """The process listens."""
     return JsonResponse({"status": "ok"})

@@ -31,7 +31,7 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
         with maintenance_scope("the test runner serializes the fresh database"):
             return plain(self)
 
-    BaseDatabaseCreation.serialize_db_to_string = in_scope
+    BaseDatabaseCreation.serialize_db_to_string = in_scope  # type: ignore[method-assign]
 
 
 @pytest.fixture(autouse=True)

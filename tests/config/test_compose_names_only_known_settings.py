@@ -55,7 +55,7 @@ def test_the_settings_of_compose_pass_the_checks() -> None:
         for key, value in environment.items()
     }
     values["secure_cookies"] = "true"
-    assert list(findings(Env(**values))) == []
+    assert list(findings(Env.model_validate(values))) == []
 
 
 def test_the_dockerfile_copies_every_package() -> None:

@@ -29,5 +29,5 @@ def test_no_relation_points_upwards() -> None:
         for field in model._meta.get_fields():
             if here is None or not field.is_relation or field.auto_created or field.related_model is None:
                 continue
-            there = LAYER.get(field.related_model._meta.app_label, -1)  # type: ignore[union-attr]
+            there = LAYER.get(field.related_model._meta.app_label, -1)
             assert there <= here, f"{model.__name__}.{field.name} points upwards"

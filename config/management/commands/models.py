@@ -13,6 +13,7 @@ from tqdm import tqdm
 from config.env import env
 from inference import catalog
 from inference.errors import InferenceError, WeightsMissing
+from inference.pins import CATALOG
 
 
 class Command(BaseCommand):
@@ -30,7 +31,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["action"] == "list":
-            for model in catalog.CATALOG:
+            for model in CATALOG:
                 self.stdout.write(f"{model:32} {self._state(model)}")
             return
         for name in options["names"] or [env().embedding_model, env().model]:
