@@ -205,7 +205,7 @@ def manual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from reportlab.pdfgen.canvas import Canvas
 
     path = tmp_path_factory.mktemp("files") / "ferry-manual.pdf"
-    canvas = Canvas(str(path), pagesize=A4)
+    canvas = Canvas(str(path), pagesize=A4, invariant=1)
     canvas.setTitle("Ferry manual")
     canvas.setFont("Helvetica", 12)
     canvas.drawString(72, 760, "This manual describes the ferry between the two harbours.")

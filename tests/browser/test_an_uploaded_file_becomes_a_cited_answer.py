@@ -39,7 +39,7 @@ def test_from_the_file_to_the_highlighted_passage(open_browser: OpenBrowser, man
     page.wait_for_url("**/documents/*/?page=2&start=*")
     assert quote in page.locator(".quote-card").inner_text()
     image = page.locator("img.page-image")
-    page.wait_for_function("document.querySelector('img.page-image').naturalWidth > 300")
+    assert image.evaluate("async image => { await image.decode(); return image.naturalWidth }") > 300
     frame, box = image.bounding_box(), page.locator(".page-frame .box").first.bounding_box()
     assert frame is not None
     assert box is not None
