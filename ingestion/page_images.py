@@ -76,3 +76,8 @@ def forget(organization: Organization, version_id: uuid.UUID) -> None:
 
 def _folder(organization: Organization, version_id: uuid.UUID) -> Path:
     return Path(settings.VAR) / "pages" / str(organization.pk) / str(version_id)
+
+
+def forget_organization(organization: Organization) -> None:
+    """Deletes every picture of the organisation's pages. May be repeated."""
+    shutil.rmtree(Path(settings.VAR) / "pages" / str(organization.pk), ignore_errors=True)

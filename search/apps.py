@@ -8,3 +8,9 @@ from django.apps import AppConfig
 class SearchConfig(AppConfig):
     name = "search"
     verbose_name = "Corpus and conversations"
+
+    def ready(self) -> None:
+        from search.corpus import forget_organization
+        from tenants.lifecycle import register
+
+        register(forget_organization)

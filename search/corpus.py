@@ -69,6 +69,16 @@ def remove_document(organization: Organization, document_id: UUID) -> bool:
     return known
 
 
+def forget_organization(organization: Organization) -> None:
+    """Deletes what the organisation holds outside the database: its index and its stored files. May be repeated."""
+    open_index(organization).drop()
+    with tenant_scope(organization):
+        files = list(DocumentVersion.objects.values_list("file", flat=True))
+    for file in files:
+        if file:
+            default_storage.delete(file)
+
+
 def residue(organization: Organization, document_id: UUID) -> dict[str, int]:
     """What is left of a document, by kind; all zero after :func:`remove_document`.
 

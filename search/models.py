@@ -59,7 +59,9 @@ class Document(TenantModel):
     published = models.OneToOneField(
         "DocumentVersion", null=True, on_delete=models.SET_NULL, related_name="published_for"
     )
-    uploaded_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    uploaded_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

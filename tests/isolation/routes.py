@@ -41,9 +41,9 @@ def api(*methods: str, body: dict[str, Any] | None = None, **ids: str) -> Route:
 
 
 FILE = {"file": b"A short text about nothing in particular."}
-DOCUMENT = {"document_id": "document"}
-TURN = {"turn_id": "turn"}
-CONVERSATION = {"conversation_id": "conversation"}
+DOCUMENT: dict[str, Any] = {"document_id": "document"}
+TURN: dict[str, Any] = {"turn_id": "turn"}
+CONVERSATION: dict[str, Any] = {"conversation_id": "conversation"}
 PUBLIC = Route(Kind.PUBLIC)
 PERSON = Route(Kind.PERSON)
 

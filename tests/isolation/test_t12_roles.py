@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.messages import get_messages
 from django.test import Client
 
 from tenants import members
@@ -86,7 +87,7 @@ def test_an_owner_of_another_organisation_is_nobody_here(charlie: User, bob: Use
         lambda: members.remove_member(actor=membership(charlie), member=membership(bob)),
     ):
         with pytest.raises(NotAllowed):
-            act()
+            act()  # type: ignore[no-untyped-call]
     assert role_of(bob) == "member"
 
 
@@ -112,7 +113,7 @@ def test_adding_a_member_says_the_same_for_an_account_that_does_not_exist(
     answers = []
     for name in ("charlie", "nobody-by-that-name", "charlie@example.org", "nobody@example.org"):
         response = alice_client.post(SETTINGS + "members/add/", {"name": name, "role": "member"})
-        message = {str(each) for each in response.wsgi_request._messages}
+        message = {str(each) for each in get_messages(response.wsgi_request)}
         answers.append((response.status_code, response["Location"], message))
         Membership.objects.filter(user=charlie, organization__slug="acme").delete()
     assert len({str(answer) for answer in answers}) == 1

@@ -90,7 +90,7 @@ def test_a_row_never_changes_its_organisation(acme: Organization, globex: Organi
             lambda: Collection.objects.bulk_update([row], ["organization"]),
         ):
             with pytest.raises(ScopeError), transaction.atomic():
-                change()
+                change()  # type: ignore[no-untyped-call]
         row.organization = acme
         with pytest.raises(ScopeError), transaction.atomic():
             row.save()

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from django.db import connections
 from django.test import Client
 
@@ -20,7 +19,7 @@ from inference.runtime import Runtime
 from tenants.models import Organization
 from tests.search.library import add_document
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.qwen, pytest.mark.timeout(900)]
 
 TREES = """
 Alder Birch Cedar Damson Elder Fir Ginkgo Hazel
@@ -32,19 +31,20 @@ CANARIES = {name: f"{4100 + 37 * i}" for i, name in enumerate(NAMES)}
 
 @pytest.fixture
 def real_models(embedder: Any, models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
-    """SmolLM2-135M on the engine, beside the real embedder."""
+    """The default model on the engine, beside the real embedder."""
     from inference.config import EngineConfig
     from inference.engine.engine import Engine
 
     monkeypatch.setattr(env(), "max_answer_tokens", 32)
-    monkeypatch.setattr(env(), "context_tokens", 60)
-    torch.set_num_threads(1)
-    name = "smollm2-135m-instruct"
+    monkeypatch.setattr(env(), "context_tokens", 120)
+    name = "qwen2.5-coder-0.5b-instruct"
     try:
         path = catalog.path(name, models_dir)
     except WeightsMissing:
         path = catalog.fetch(name, models_dir)
-    engine = Engine.start(EngineConfig(model_path=path, model_name=name, kv_cache_tokens=16384))
+    engine = Engine.start(
+        EngineConfig(model_path=path, model_name=name, weight_format="int8", kv_cache_tokens=16384)
+    )
     ready = Runtime.of(generator=engine, embedder=embedder)
     runtime.install(ready)
     yield ready
@@ -57,7 +57,13 @@ def test_sixteen_answers_share_steps_and_nothing_else(
 ) -> None:
     documents = {
         name: str(
-            add_document(acme, f"Room {name}", f"The door code of room {name} is {code}.", embedder=embedder)
+            add_document(
+                acme,
+                f"Guide to room {name}",
+                f"Room {name} has a table and eight chairs. To open room {name}, enter the door code {code}. "
+                "The lights go out by themselves.",
+                embedder=embedder,
+            )
         )
         for name, code in CANARIES.items()
     }
@@ -77,8 +83,11 @@ def test_sixteen_answers_share_steps_and_nothing_else(
     metrics = real_models.generator.metrics()
     assert metrics["max_decodes_in_a_step"] >= 4, metrics
     assert metrics["steps_with_multiple_decodes_total"] > 10, metrics
+    declined = {
+        name: answer["answer"] for name, answer in answers.items() if CANARIES[name] not in answer["answer"]
+    }
+    assert not declined, declined
     for name, answer in answers.items():
-        assert CANARIES[name] in answer["answer"], answer
         others = {code for other, code in CANARIES.items() if other != name}
         assert not any(code in answer["answer"] for code in others), answer
         assert {citation["document_id"] for citation in answer["citations"]} == {documents[name]}
@@ -89,7 +98,7 @@ def question(client: Client, name: str, document_id: str) -> dict[str, Any]:
     response = client.post(
         "/api/v1/answers",
         {
-            "question": f"What is the door code of room {name}?",
+            "question": f"Which door code opens room {name}?",
             "filters": {"document_ids": [document_id]},
         },
         content_type="application/json",
