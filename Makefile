@@ -33,7 +33,7 @@ run: .venv/app.stamp weights  ## Sets everything up and starts the product with 
 
 test: .venv/dev.stamp lint  ## Sets everything up and runs the tests.
 	$(BIN)/python manage.py models fetch all-MiniLM-L6-v2 smollm2-135m-instruct
-	$(BIN)/pytest -m "not browser and not postgres and not redis and not qwen" $(ARGS)
+	$(BIN)/pytest -m "not browser and not postgres and not redis and not qwen and not slow" $(ARGS)
 
 lint: .venv/dev.stamp  ## Style, types and the import contract.
 	$(BIN)/ruff check .
