@@ -6,10 +6,11 @@ import os
 
 from django.core.asgi import get_asgi_application
 
+from config.body_limit import FORM_OVERHEAD, BodyLimit
 from config.env import env
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-application = get_asgi_application()
+application = BodyLimit(get_asgi_application(), env().max_upload_mb * 1_000_000 + FORM_OVERHEAD)
 
 if env().mode == "production" and env().load_models:
     # `manage.py serve` does the same in the embedded mode.
