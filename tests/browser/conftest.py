@@ -157,7 +157,9 @@ def open_browser(chromium: Browser, product: Product) -> Iterator[OpenBrowser]:
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda message: problems.append(message.text) if _is_violation(message.text) else None)
+        page.on(
+            "console", lambda message: problems.append(message.text) if _is_violation(message.text) else None
+        )
         return page
 
     yield make

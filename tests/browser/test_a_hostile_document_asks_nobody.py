@@ -42,7 +42,9 @@ def test_markup_in_a_document_stays_text(open_browser: OpenBrowser, tmp_path: Pa
     page.goto("/o/acme/?q=How+many+tons+does+the+Zanzibar+cargo+weigh%3F")
     page.locator('[data-answer][data-state="answered"], [data-answer][data-state="not_found"]').wait_for()
     page.wait_for_load_state("networkidle")
-    assert "evil.example" in page.locator(".results").inner_text() or page.locator(".results mark").count() > 0
+    assert (
+        "evil.example" in page.locator(".results").inner_text() or page.locator(".results mark").count() > 0
+    )
     assert page.locator("main").locator("script, iframe, img, style").count() == 0
     for link in page.locator("main a").all():
         assert (link.get_attribute("href") or "").startswith("/o/acme/")

@@ -15,7 +15,9 @@ QUESTION = "When does the ferry to Norrsund island depart from pier seven?"
 
 
 @pytest.mark.timeout(600)
-def test_from_the_file_to_the_highlighted_passage(open_browser: OpenBrowser, manual: Path, letter: Path) -> None:
+def test_from_the_file_to_the_highlighted_passage(
+    open_browser: OpenBrowser, manual: Path, letter: Path
+) -> None:
     page = open_browser()
     sign_in(page, "alice")
     upload(page, manual, letter, *([MULTICOLUMN] if MULTICOLUMN.exists() else []))

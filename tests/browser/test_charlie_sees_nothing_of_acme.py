@@ -12,7 +12,9 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.mark.timeout(600)
-def test_lists_results_answers_and_addresses_hold_nothing_of_acme(open_browser: OpenBrowser, letter: Path) -> None:
+def test_lists_results_answers_and_addresses_hold_nothing_of_acme(
+    open_browser: OpenBrowser, letter: Path
+) -> None:
     alice = open_browser()
     sign_in(alice, "alice")
     upload(alice, letter)
