@@ -6,22 +6,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+Kernels = Literal["auto", "avx512", "avx2", "off"]
+Architecture = Literal["llama", "mistral", "qwen2", "qwen3"]
+
 
 @dataclass(frozen=True, slots=True)
 class RopeScaling:
-    """Llama-3 style frequency scaling; ``factor == 1`` means none."""
+    """How rotary frequencies are scaled, under the names of ``config.json``; ``factors`` (of a GGUF file) divides
+    each of them."""
 
     factor: float = 1.0
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
     original_max_position_embeddings: int = 8192
+    kind: Literal["llama3", "linear", "yarn", "factors"] = "llama3"
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    truncate: bool = True
+    attention_factor: float = 1.0
+    """Multiplies cosines and sines."""
+    factors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """The shape of a decoder of the Llama or Qwen2 family, under the names of Hugging Face's ``config.json``."""
+    """The shape of a decoder, under the names of Hugging Face's ``config.json``. Where a model slides its attention
+    over a window, ``max_position_embeddings`` is at most that window."""
 
-    architecture: Literal["llama", "qwen2"]
+    architecture: Architecture
     vocab_size: int
     hidden_size: int
     intermediate_size: int
@@ -33,7 +45,6 @@ class ModelConfig:
     rope_theta: float
     max_position_embeddings: int
     tie_word_embeddings: bool
-    attention_bias: bool = False
     rope_scaling: RopeScaling | None = None
     eos_token_ids: tuple[int, ...] = ()
     bos_token_id: int | None = None
@@ -47,6 +58,8 @@ class EngineConfig:
     model_name: str
     weight_format: Literal["fp32", "bf16", "int8"] = "fp32"
     device: str = "cpu"
+    kernels: Kernels = "auto"
+    """Compiled kernels for int8 and bf16 on the processor: the best there are, one instruction set, or none."""
     block_size: int = 16
     kv_cache_tokens: int = 65_536
     max_model_len: int = 4_096
@@ -56,4 +69,6 @@ class EngineConfig:
     max_queued_tokens: int = 1_000_000
     prefix_caching: bool = True
     num_threads: int = 0
-    """Torch's intra-op threads; 0 keeps torch's own choice."""
+    """Threads of a step; 0 takes what this process may use, 16 at most."""
+    price_per_hour: float = 0.0
+    """What an hour of this machine costs, in any currency; 0 leaves costs out of the metrics."""

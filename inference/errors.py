@@ -50,6 +50,13 @@ class NotReady(InferenceError):
     hint = "The models are loading; try again in a few seconds."
 
 
+class LoadingFailed(NotReady):
+    """The models could not be loaded, or their engine died: waiting alone does not help."""
+
+    code = "loading_failed"
+    hint = "The operator finds the cause in the log of the process that holds the models, and restarts it."
+
+
 class EngineStopped(InferenceError):
     """The engine was stopped or its thread died while the request was under way."""
 

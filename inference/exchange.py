@@ -47,7 +47,7 @@ class Exchange:
                 break
         try:
             body = json.loads(bytes(received))
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict):
             raise InvalidRequest("The body must be a JSON object.")

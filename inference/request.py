@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from inference.errors import InferenceError
 
+MAX_LOGPROBS = 20
 FinishReason = Literal["stop", "length", "aborted", "error"]
 
 
@@ -34,7 +35,12 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How tokens are chosen. ``temperature == 0`` is greedy. ``stop`` strings are not part of the output."""
+    """How tokens are chosen; :mod:`inference.scheduling.admission` holds the ranges.
+
+    ``temperature == 0`` is greedy; equal seeds choose alike. ``stop`` strings and ``stop_token_ids`` are not part of
+    the output. ``repetition_penalty`` counts the prompt too, the other two the output alone. ``logprobs``: how many
+    likeliest alternatives to report beside each chosen token; None reports nothing.
+    """
 
     max_tokens: int = 256
     temperature: float = 0.0
@@ -43,6 +49,22 @@ class SamplingParams:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    stop_token_ids: tuple[int, ...] = ()
+    logprobs: int | None = None
+
+    @property
+    def penalized(self) -> bool:
+        """Whether earlier tokens change the scores of later ones."""
+        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1, 0, 0)
+
+    @property
+    def plainly_greedy(self) -> bool:
+        """Whether the token with the largest logit is all that is asked for."""
+        return self.temperature == 0 and self.logprobs is None and not self.penalized
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +97,22 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How likely the model, before penalties and temperature, held a chosen token, and the likeliest ones: pairs of
+    token and natural logarithm, best first."""
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of output: whole Unicode characters only."""
+    """A piece of output: whole Unicode characters only. ``logprobs``, if asked for: one for each token."""
 
     text: str
     token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

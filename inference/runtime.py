@@ -9,22 +9,34 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from inference import catalog
-from inference.config import EngineConfig
+from inference.config import EngineConfig, Kernels
 from inference.embedder import Embedder, SentenceTransformerEmbedder
 from inference.engine.lane import ComputeLane
-from inference.errors import InferenceError, NotReady, WeightsMissing
+from inference.errors import InferenceError, LoadingFailed, NotReady, WeightsMissing
 from inference.pins import CATALOG
 from inference.request import TextGenerator
 
 logger = logging.getLogger(__name__)
 
 State = Literal["loading", "ready", "failed"]
+ENGINE_DIED = "The engine failed; its process must be restarted. The log says why."
+RETRY_FAILED_S = 5.0
+"""How often a service whose models failed is asked whether it was mended."""
+
+
+@runtime_checkable
+class Mortal(Protocol):
+    """A generator that knows whether it still works, as the engine does."""
+
+    @property
+    def died(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,7 @@ class RuntimeConfig:
     fetch_missing: bool = True
     hub_url: str = catalog.DEFAULT_HUB_URL
     weight_format: Literal["fp32", "bf16", "int8"] = "int8"
+    kernels: Kernels = "auto"
     device: str = "cpu"
     kv_cache_tokens: int = 65_536
     max_model_len: int = 4_096
@@ -74,25 +87,32 @@ class Runtime:
 
     @property
     def state(self) -> State:
-        return self._state
+        """``failed`` when loading failed or the engine died since."""
+        return "failed" if self.engine_died else self._state
+
+    @property
+    def engine_died(self) -> bool:
+        """Whether the models were ready and their engine died since; only a new process mends that."""
+        generator: object = self._generator
+        return isinstance(generator, Mortal) and generator.died
 
     @property
     def detail(self) -> str:
         """A sentence for people: what is being loaded, or why it failed."""
-        return self._detail
+        return ENGINE_DIED if self.engine_died else self._detail
 
     @property
     def generator(self) -> TextGenerator:
-        """Raises ``NotReady`` while there is none."""
+        """Raises ``NotReady`` while there is none, ``LoadingFailed`` when none will come."""
         if self._generator is None:
-            raise NotReady(self._detail)
+            raise self._absent()
         return self._generator
 
     @property
     def embedder(self) -> Embedder:
-        """Raises ``NotReady`` while there is none. It is there before the generator."""
+        """Raises as :attr:`generator` does. It is there before the generator."""
         if self._embedder is None:
-            raise NotReady(self._detail)
+            raise self._absent()
         return self._embedder
 
     def wait(self, timeout_s: float | None = None) -> State:
@@ -108,6 +128,10 @@ class Runtime:
             self._detail = "The models were stopped."
         if generator is not None:
             generator.stop()
+
+    def _absent(self) -> NotReady:
+        failed = self._state == "failed" and not self._stopped
+        return LoadingFailed(self._detail) if failed else NotReady(self._detail)
 
     def _say(self, detail: str) -> None:
         with self._lock:
@@ -135,7 +159,7 @@ def load(config: RuntimeConfig, runtime: Runtime) -> None:
     """Loads the embedder, then the generator, into ``runtime``. Never raises: failures become its state."""
     try:
         if config.remote_url is not None:
-            _connect(config, config.remote_url, runtime)
+            _connect_in_the_end(config, config.remote_url, runtime)
         else:
             lane = ComputeLane()
             runtime._set(embedder=_load_embedder(config, runtime, lane))
@@ -158,10 +182,23 @@ def load_in_background(config: RuntimeConfig) -> Runtime:
     return runtime
 
 
+def _connect_in_the_end(config: RuntimeConfig, url: str, runtime: Runtime) -> None:
+    """Says at once that the service's models failed, and still connects once somebody has mended it."""
+    runtime._say(f"Waiting for the inference service at {url}.")
+    while True:
+        try:
+            return _connect(config, url, runtime)
+        except LoadingFailed as error:
+            logger.error("the inference service at %s failed: %s", url, error)
+            runtime._settle("failed", f"The inference service failed: {error} {error.hint}")
+            if runtime._stopped:
+                raise
+            time.sleep(RETRY_FAILED_S)
+
+
 def _connect(config: RuntimeConfig, url: str, runtime: Runtime) -> None:
     from inference.engine.remote import RemoteEmbedder, RemoteGenerator
 
-    runtime._say(f"Waiting for the inference service at {url}.")
     key, for_ever, stopped = config.remote_api_key, float("inf"), lambda: runtime._stopped
     runtime._set(
         embedder=RemoteEmbedder.connect(
@@ -191,6 +228,7 @@ def _load_generator(config: RuntimeConfig, runtime: Runtime, lane: ComputeLane) 
             model_path=file,
             model_name=_name(config.generator),
             weight_format=config.weight_format,
+            kernels=config.kernels,
             device=config.device,
             kv_cache_tokens=config.kv_cache_tokens,
             max_model_len=config.max_model_len,

@@ -13,32 +13,41 @@ import contextlib
 import hmac
 import json
 import os
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, get_args, runtime_checkable
 
 from inference import wire
-from inference.errors import InferenceError, InvalidRequest, NotReady, Overloaded
+from inference.choices import Choices, Kind
+from inference.config import Kernels
+from inference.embedder import Vectors
+from inference.engine.metrics import Observable, exposition
+from inference.errors import InferenceError, InvalidRequest, LoadingFailed, NotReady, Overloaded
 from inference.exchange import Exchange, Message, Receive, Refused, Send
 from inference.quantization.base import WeightFormat
 from inference.request import Delta, Finished, GenerationEvent, Handle, PromptTokens
 from inference.runtime import Runtime, RuntimeConfig, load_in_background
 
-Chunk = Callable[[str, tuple[int, ...], str | None], wire.Json]
-
 MAX_TEXTS = 2_048
 PING_S = 10.0
+BATCH_THREADS = 2
+"""Threads of their own for passages: queries and prompts never wait for one behind them."""
 OPEN_PATHS = ("/healthz", "/readyz")
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 
 
 @runtime_checkable
 class TextEncoder(Protocol):
-    """A generator that also turns plain text into tokens, as the engine does."""
+    """A generator that also turns plain text into tokens and back, as the engine does."""
 
     def encode(self, text: str) -> list[int]: ...
+
+    def token_bytes(self, token_id: int) -> bytes: ...
 
 
 class InferenceApp:
@@ -55,10 +64,12 @@ class InferenceApp:
         self._make_runtime = runtime
         self._runtime: Runtime | None = None
         self._key = api_key.encode()
+        self._batches = ThreadPoolExecutor(BATCH_THREADS, "embed-passages")
         self._routes: dict[tuple[str, str], Callable[[Exchange], Awaitable[None]]] = {
             ("GET", "/healthz"): self._health,
             ("GET", "/readyz"): self._ready,
             ("GET", "/metrics"): self._metrics,
+            ("GET", "/live"): self._live,
             ("GET", "/v1/models"): self._models,
             ("POST", "/v1/completions"): self._completions,
             ("POST", "/v1/chat/completions"): self._chat,
@@ -86,6 +97,7 @@ class InferenceApp:
                 _ = self.runtime
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
+                self._batches.shutdown(wait=False, cancel_futures=True)
                 await asyncio.to_thread(self.runtime.stop)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
@@ -115,7 +127,10 @@ class InferenceApp:
     # -- state
 
     async def _health(self, exchange: Exchange) -> None:
-        await exchange.answer(200, {"status": "ok"})
+        if self.runtime.engine_died:
+            await exchange.answer(503, {"status": "failed", "detail": self.runtime.detail})
+        else:
+            await exchange.answer(200, {"status": "ok"})
 
     async def _ready(self, exchange: Exchange) -> None:
         runtime = self.runtime
@@ -123,15 +138,19 @@ class InferenceApp:
         await exchange.answer(status, {"status": runtime.state, "detail": runtime.detail})
 
     async def _metrics(self, exchange: Exchange) -> None:
-        lines: list[str] = []
+        text = ""
         with contextlib.suppress(NotReady):
             generator = self.runtime.generator
-            label = json.dumps(generator.model_name)
-            for name, value in sorted(generator.metrics().items()):
-                lines.append(f"# TYPE vllm:{name} {'counter' if name.endswith('_total') else 'gauge'}")
-                lines.append(f"vllm:{name}{{model_name={label}}} {value!r}")
+            values = await asyncio.to_thread(generator.metrics)
+            text = exposition(values, generator.model_name)
         await exchange.start(200, "text/plain; version=0.0.4; charset=utf-8")
-        await exchange.write(("\n".join(lines) + "\n").encode(), more=False)
+        await exchange.write(text.encode(), more=False)
+
+    async def _live(self, exchange: Exchange) -> None:
+        """The requests at hand, for the operator's page of the web processes."""
+        generator: object = self.runtime.generator
+        rows = await asyncio.to_thread(generator.live) if isinstance(generator, Observable) else []
+        await exchange.answer(200, {"requests": [asdict(row) for row in rows]})
 
     async def _models(self, exchange: Exchange) -> None:
         runtime = self.runtime
@@ -145,6 +164,8 @@ class InferenceApp:
             entries.append(
                 _entry(generator.model_name, "generate", {"max_model_len": generator.max_model_len})
             )
+        if runtime.state == "failed":
+            raise LoadingFailed(runtime.detail)
         if runtime.state != "ready" and len(entries) < 2:
             raise NotReady(runtime.detail)
         await exchange.answer(200, {"object": "list", "data": entries})
@@ -177,11 +198,15 @@ class InferenceApp:
             raise InvalidRequest("input must be a string or a list of strings.")
         if not 0 < len(texts) <= MAX_TEXTS:
             raise InvalidRequest(f"input must hold 1 to {MAX_TEXTS} texts.")
+        texts = [wire.whole_text(text, "input") for text in texts]
         embedder = self.runtime.embedder
         if body.get("input_type") == "query":
             vectors = [await asyncio.to_thread(embedder.embed_query, text) for text in texts]
         else:
-            vectors = list(await asyncio.to_thread(embedder.embed_passages, texts))
+            computed = await _unless_gone(exchange, self._batches, embedder.embed_passages, texts)
+            if computed is None:
+                return
+            vectors = list(computed)
         packed = body.get("encoding_format") == "base64"
         rows = [
             {
@@ -193,7 +218,7 @@ class InferenceApp:
             }
             for index, vector in enumerate(vectors)
         ]
-        count = sum(embedder.count_tokens(text) for text in texts)
+        count = await asyncio.to_thread(lambda: sum(map(embedder.count_tokens, texts)))
         usage = {"prompt_tokens": count, "total_tokens": count}
         await exchange.answer(200, {"object": "list", "model": embedder.name, "data": rows, "usage": usage})
 
@@ -210,20 +235,22 @@ class InferenceApp:
         else:
             token_ids = wire.token_ids_from_json(given)
             prompt = PromptTokens(token_ids, wire.public_prefix_from_json(body, len(token_ids)))
-        await self._generate(exchange, body, prompt, "text_completion", _text_choice)
+        await self._generate(exchange, body, prompt, "text_completion", "text")
 
     async def _chat(self, exchange: Exchange) -> None:
         body = await exchange.json()
         messages = wire.messages_from_json(body)
         prompt = await asyncio.to_thread(self.runtime.generator.render_chat, messages)
         shape = "chat.completion.chunk" if body.get("stream") is True else "chat.completion"
-        choice = _delta_choice if body.get("stream") is True else _message_choice
-        await self._generate(exchange, body, prompt, shape, choice)
+        kind: Kind = "delta" if body.get("stream") is True else "message"
+        await self._generate(exchange, body, prompt, shape, kind)
 
     async def _generate(
-        self, exchange: Exchange, body: wire.Json, prompt: PromptTokens, shape: str, choice: Chunk
+        self, exchange: Exchange, body: wire.Json, prompt: PromptTokens, shape: str, kind: Kind
     ) -> None:
         generator = self.runtime.generator
+        token_bytes = generator.token_bytes if isinstance(generator, TextEncoder) else lambda _: b""
+        choices = Choices(kind, token_bytes, as_ids=body.get("return_tokens_as_token_ids") is True)
         handle = generator.submit(
             prompt,
             wire.sampling_from_json(body),
@@ -238,11 +265,11 @@ class InferenceApp:
             "model": generator.model_name,
         }
         if body.get("stream") is True:
-            await self._stream(exchange, handle, frame, choice)
+            await self._stream(exchange, handle, frame, choices)
         else:
-            await self._collect(exchange, handle, frame, choice)
+            await self._collect(exchange, handle, frame, choices)
 
-    async def _stream(self, exchange: Exchange, handle: Handle, frame: wire.Json, choice: Chunk) -> None:
+    async def _stream(self, exchange: Exchange, handle: Handle, frame: wire.Json, choices: Choices) -> None:
         try:
             await exchange.start(200, EVENT_STREAM)
             await exchange.write(b": admitted\n\n", more=True)
@@ -250,23 +277,25 @@ class InferenceApp:
                 if event is None:
                     await exchange.write(b": ping\n\n", more=True)
                 elif isinstance(event, Delta):
-                    await exchange.event(frame | {"choices": [choice(event.text, event.token_ids, None)]})
+                    await exchange.event(frame | {"choices": [choices.show(event)]})
                 else:
-                    await self._end_stream(exchange, event, frame, choice)
+                    await self._end_stream(exchange, event, frame, choices)
         finally:
             handle.abort()
 
-    async def _end_stream(self, exchange: Exchange, last: Finished, frame: wire.Json, choice: Chunk) -> None:
+    async def _end_stream(
+        self, exchange: Exchange, last: Finished, frame: wire.Json, choices: Choices
+    ) -> None:
         usage = {"usage": wire.usage_to_json(last.usage)}
         if last.error is not None:
             await exchange.event(wire.error_to_json(last.error) | usage)
         else:
-            await exchange.event(frame | {"choices": [choice("", (), last.reason)]})
+            await exchange.event(frame | {"choices": [choices.show(Delta(""), last.reason)]})
             await exchange.event(frame | {"choices": []} | usage)
         await exchange.event("[DONE]")
         await exchange.write(b"", more=False)
 
-    async def _collect(self, exchange: Exchange, handle: Handle, frame: wire.Json, choice: Chunk) -> None:
+    async def _collect(self, exchange: Exchange, handle: Handle, frame: wire.Json, choices: Choices) -> None:
         pieces: list[Delta] = []
         try:
             async for event in _until_gone(exchange, handle):
@@ -275,10 +304,13 @@ class InferenceApp:
                 elif isinstance(event, Finished):
                     if event.error is not None:
                         raise event.error
-                    text = "".join(piece.text for piece in pieces)
-                    tokens = tuple(token for piece in pieces for token in piece.token_ids)
-                    choices = {"choices": [choice(text, tokens, event.reason)]}
-                    await exchange.answer(200, frame | choices | {"usage": wire.usage_to_json(event.usage)})
+                    whole = Delta(
+                        "".join(piece.text for piece in pieces),
+                        tuple(token for piece in pieces for token in piece.token_ids),
+                        tuple(logprob for piece in pieces for logprob in piece.logprobs),
+                    )
+                    body = frame | {"choices": [choices.show(whole, event.reason)]}
+                    await exchange.answer(200, body | {"usage": wire.usage_to_json(event.usage)})
         finally:
             handle.abort()
 
@@ -309,22 +341,32 @@ async def _until_gone(exchange: Exchange, handle: Handle) -> AsyncIterator[Gener
                 waiting.cancel()
 
 
+async def _unless_gone(
+    exchange: Exchange,
+    threads: ThreadPoolExecutor,
+    embed: Callable[..., Vectors],
+    texts: list[str],
+) -> Vectors | None:
+    """The vectors of the texts; None when the client went away, for whom nothing more is computed then."""
+    left = threading.Event()
+
+    def on_batch(done: int) -> None:
+        if left.is_set():
+            raise CancelledError
+
+    gone: asyncio.Future[Any] = asyncio.ensure_future(exchange.gone())
+    coming = asyncio.wrap_future(threads.submit(embed, texts, on_batch=on_batch))
+    try:
+        await asyncio.wait([gone, coming], return_when=asyncio.FIRST_COMPLETED)
+        return coming.result() if coming.done() else None
+    finally:
+        left.set()
+        gone.cancel()
+        coming.cancel()
+
+
 def _entry(name: str, task: str, sizes: wire.Json) -> wire.Json:
     return {"id": name, "object": "model", "created": 0, "owned_by": "tessera", "task": task, **sizes}
-
-
-def _text_choice(text: str, token_ids: tuple[int, ...], reason: str | None) -> wire.Json:
-    return {"index": 0, "text": text, "token_ids": list(token_ids), "logprobs": None, "finish_reason": reason}
-
-
-def _delta_choice(text: str, token_ids: tuple[int, ...], reason: str | None) -> wire.Json:
-    delta = {"role": "assistant", "content": text} if reason is None else {}
-    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-
-
-def _message_choice(text: str, token_ids: tuple[int, ...], reason: str | None) -> wire.Json:
-    message = {"role": "assistant", "content": text, "refusal": None}
-    return {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
 
 
 def config_from_environment() -> RuntimeConfig:
@@ -335,6 +377,9 @@ def config_from_environment() -> RuntimeConfig:
     weight_format = read("TESSERA_MODEL_FORMAT", defaults.weight_format)
     if weight_format not in ("fp32", "bf16", "int8"):
         raise InvalidRequest(f"TESSERA_MODEL_FORMAT must be fp32, bf16 or int8, not {weight_format!r}.")
+    kernels = read("TESSERA_KERNELS", defaults.kernels)
+    if kernels not in get_args(Kernels):
+        raise InvalidRequest(f"TESSERA_KERNELS must be one of {', '.join(get_args(Kernels))}.")
     folder = read("TESSERA_MODELS_DIR")
     try:
         return RuntimeConfig(
@@ -343,6 +388,7 @@ def config_from_environment() -> RuntimeConfig:
             models_dir=Path(folder) if folder else None,
             hub_url=read("TESSERA_HUB_URL", defaults.hub_url),
             weight_format=cast(WeightFormat, weight_format),
+            kernels=cast(Kernels, kernels),
             device=read("TESSERA_DEVICE", defaults.device),
             kv_cache_tokens=int(read("TESSERA_KV_CACHE_TOKENS", defaults.kv_cache_tokens)),
             max_model_len=int(read("TESSERA_MAX_MODEL_LEN", defaults.max_model_len)),

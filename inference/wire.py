@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from inference.errors import (
@@ -16,13 +17,14 @@ from inference.errors import (
     EngineStopped,
     InferenceError,
     InvalidRequest,
+    LoadingFailed,
     NotReady,
     Overloaded,
     PromptTooLong,
     WeightsCorrupt,
     WeightsMissing,
 )
-from inference.request import ChatMessage, Priority, SamplingParams, Share, Usage
+from inference.request import MAX_LOGPROBS, ChatMessage, Priority, SamplingParams, Share, Usage
 
 Json = dict[str, Any]
 
@@ -32,6 +34,7 @@ STATUS: dict[type[InferenceError], int] = {
     Overloaded: 503,
     DeadlineExceeded: 503,
     NotReady: 503,
+    LoadingFailed: 503,
     EngineStopped: 503,
 }
 """The HTTP status of an error; 500 for those that are not listed."""
@@ -44,12 +47,23 @@ _ERRORS: dict[str, type[InferenceError]] = {
         Overloaded,
         DeadlineExceeded,
         NotReady,
+        LoadingFailed,
         EngineStopped,
         WeightsMissing,
         WeightsCorrupt,
         InferenceError,
     )
 }
+_ALWAYS_SENT = ("max_tokens", "temperature", "top_p", "stop", "ignore_eos")
+_NUMBERS = (
+    "temperature",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+)
+_UNSUPPORTED = ("best_of", "echo", "logit_bias", "suffix", "prompt_logprobs")
 DEFAULT_RETRY_S = 5
 MAX_MESSAGES = 1_000
 
@@ -58,9 +72,15 @@ def _number(body: Mapping[str, Any], name: str, default: float) -> float:
     value = body.get(name)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidRequest(f"{name} must be a number.")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InvalidRequest(f"{name} must be a finite number.")
+    return number
 
 
 def _whole(body: Mapping[str, Any], name: str, default: int) -> int:
@@ -76,39 +96,66 @@ def text_from_json(body: Mapping[str, Any], name: str, default: str | None = Non
     value = body.get(name, default)
     if not isinstance(value, str):
         raise InvalidRequest(f"{name} must be a string.")
-    return value
+    return whole_text(value, name)
+
+
+def whole_text(text: str, name: str) -> str:
+    """The text itself. Raises ``InvalidRequest`` for half a character, which JSON can name but nothing can encode."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"{name} holds half a character (a lone surrogate).") from None
+    return text
 
 
 def sampling_to_json(params: SamplingParams) -> Json:
-    body: Json = {
-        "max_tokens": params.max_tokens,
-        "temperature": params.temperature,
-        "top_k": params.top_k,
-        "top_p": params.top_p,
-        "stop": list(params.stop),
-        "ignore_eos": params.ignore_eos,
-    }
-    return body if params.seed is None else {**body, "seed": params.seed}
+    """OpenAI's own fields and ``ignore_eos``; of the others those that are not as always, since a server may refuse
+    fields that it does not know."""
+    usual, body = SamplingParams(), {name: getattr(params, name) for name in _ALWAYS_SENT}
+    others = {field.name: getattr(params, field.name) for field in fields(params)}
+    return body | {name: value for name, value in others.items() if value != getattr(usual, name)}
 
 
 def sampling_from_json(body: Mapping[str, Any]) -> SamplingParams:
-    """Sampling parameters of a request; those that are absent take our defaults. Raises
-    ``InvalidRequest``."""
+    """Sampling parameters of a request; those that are absent take our defaults. ``logprobs`` is the number of
+    completions, or true with the ``top_logprobs`` of chats. Raises ``InvalidRequest``."""
+    if body.get("n") not in (None, 1):
+        raise InvalidRequest("n must be 1: each request gets one answer.")
+    for name in _UNSUPPORTED:
+        if body.get(name):
+            raise InvalidRequest(f"{name} is not supported.")
+    usual = SamplingParams()
     stop = body.get("stop") or []
     stop = [stop] if isinstance(stop, str) else stop
     if not isinstance(stop, list) or not all(isinstance(piece, str) for piece in stop):
         raise InvalidRequest("stop must be a string or a list of strings.")
+    stop_ids = body.get("stop_token_ids") or []
+    if not isinstance(stop_ids, list) or not all(type(token) is int for token in stop_ids):
+        raise InvalidRequest("stop_token_ids must be a list of token ids.")
     newest = "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
-    seed = body.get("seed")
     return SamplingParams(
-        max_tokens=_whole(body, newest, SamplingParams().max_tokens),
-        temperature=_number(body, "temperature", 0.0),
-        top_k=_whole(body, "top_k", 0),
-        top_p=_number(body, "top_p", 1.0),
-        seed=None if seed is None else _whole(body, "seed", 0),
+        max_tokens=_whole(body, newest, usual.max_tokens),
+        top_k=_whole(body, "top_k", usual.top_k),
+        seed=None if body.get("seed") is None else _whole(body, "seed", 0),
         stop=tuple(stop),
         ignore_eos=body.get("ignore_eos") is True,
+        stop_token_ids=tuple(stop_ids),
+        logprobs=_logprobs(body),
+        **{name: _number(body, name, getattr(usual, name)) for name in _NUMBERS},
     )
+
+
+def _logprobs(body: Mapping[str, Any]) -> int | None:
+    asked = body.get("logprobs")
+    if asked is not True and body.get("top_logprobs"):
+        raise InvalidRequest("top_logprobs needs logprobs to be true.")
+    if asked is None or asked is False:
+        return None
+    name = "top_logprobs" if asked is True else "logprobs"
+    count = _whole(body, name, 0)
+    if not 0 <= count <= MAX_LOGPROBS:
+        raise InvalidRequest(f"{name} must lie between 0 and {MAX_LOGPROBS}.")
+    return count
 
 
 def share_to_json(share: Share) -> Json:
@@ -178,9 +225,9 @@ def messages_from_json(body: Mapping[str, Any]) -> list[ChatMessage]:
 
 def _content(value: Any) -> str:
     if isinstance(value, str):
-        return value
+        return whole_text(value, "content")
     if isinstance(value, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in value):
-        return "".join(part["text"] for part in value)
+        return whole_text("".join(part["text"] for part in value), "content")
     raise InvalidRequest("A message's content must be text.")
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-import random
+import secrets
 import threading
 import time
 import uuid
@@ -21,20 +21,19 @@ from typing import Self
 
 import torch
 
-from inference.attention.torch_cpu import TILE, TorchPagedAttention
 from inference.config import EngineConfig
+from inference.engine.computation import Computation, Outcome
 from inference.engine.handle import RequestHandle
 from inference.engine.lane import ComputeLane, LanePriority
-from inference.engine.metrics import EngineCounters
+from inference.engine.metrics import EngineCounters, LiveRequest, live, shares
 from inference.engine.output import OutputAssembler
 from inference.engine.router import EventRouter
 from inference.errors import DeadlineExceeded, EngineStopped, InferenceError, InvalidRequest
 from inference.kv_cache.manager import KVCacheManager
 from inference.loading.checkpoint import load_checkpoint
-from inference.model.decoder import Decoder
+from inference.model.build import build_model
 from inference.model.runner import ModelRunner
 from inference.model.source import WeightSource
-from inference.quantization.base import linear_method
 from inference.request import (
     ChatMessage,
     Finished,
@@ -45,9 +44,9 @@ from inference.request import (
     Share,
     Usage,
 )
-from inference.sampling.sampler import random_stream, sample
+from inference.sampling.sampler import Choice
 from inference.scheduling.admission import QueueGate, validate
-from inference.scheduling.scheduler import Scheduler, Step
+from inference.scheduling.scheduler import Scheduler
 from inference.scheduling.sequence import Sequence as TokenSequence
 
 logger = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ class _Request:
     sequence: TokenSequence
     handle: RequestHandle
     output: OutputAssembler
-    chance: random.Random
+    last_token_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +108,18 @@ class Engine:
             config.kv_cache_tokens // config.block_size * config.block_size,
         )
         self._gate = QueueGate(config.max_queued_requests, config.max_queued_tokens)
-        self._scheduler = self._build_scheduler()
-        self._runner = self._build_runner(source)
+        if self.max_model_len < 2:
+            raise InvalidRequest("kv_cache_tokens must hold at least two tokens in whole blocks.")
+        self._runner = ModelRunner(build_model(source, config, max_positions=self.max_model_len))
+        self._scheduler = self._build_scheduler(self._runner.alignment)
+        self._computation = Computation(self._runner, clock)
         self._router = EventRouter()
         self._counters = EngineCounters()
         self._requests: dict[str, _Request] = {}
         self._inbox: queue.SimpleQueue[_Request | _Abort | _Wake] = queue.SimpleQueue()
         self._lifecycle = threading.Lock()
         self._stopped = False
+        self._died = False
         self._order = 0
         self._thread: threading.Thread | None = None
         self._progress_at = clock()
@@ -164,6 +167,7 @@ class Engine:
                 priority=priority,
                 arrival=now,
                 order=self._order,
+                seed=secrets.randbits(63) if params.seed is None else params.seed,
                 public_prefix=prompt.public_prefix,
                 deadline=None if deadline_s is None else now + deadline_s,
                 in_gate=True,
@@ -171,7 +175,7 @@ class Engine:
             output = OutputAssembler(params, self._tokenizer.stream(), self._eos_token_ids)
             handle = RequestHandle(sequence.request_id, self._ask_abort)
             self._gate.enter(share.key, sequence.queue_tokens, deadline_s=deadline_s)
-            self._inbox.put(_Request(sequence, handle, output, random_stream(params)))
+            self._inbox.put(_Request(sequence, handle, output))
         return handle
 
     def render_chat(self, messages: Sequence[ChatMessage]) -> PromptTokens:
@@ -182,6 +186,10 @@ class Engine:
         """Tokens of plain text; the strings of control tokens in it are text."""
         return self._tokenizer.encode(text)
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """A token's text in UTF-8, perhaps half a character."""
+        return self._tokenizer.token_bytes(token_id)
+
     def count_tokens(self, text: str) -> int:
         """How many tokens ``text`` has as plain text."""
         return len(self._tokenizer.encode(text))
@@ -189,10 +197,21 @@ class Engine:
     def metrics(self) -> dict[str, float]:
         """Counters (``..._total``) since the start and gauges as of the last step."""
         values = self._counters.as_dict() | self._gauges
+        now = self._clock()
         values["num_requests_waiting"] += self._gate.num_requests
+        values["queued_tokens"] = float(self._gate.num_tokens)
+        arrivals = (request.sequence.arrival for request in list(self._requests.values()))
+        values["oldest_request_seconds"] = now - min(arrivals, default=now)
+        values |= self._counters.rates(now) | self._counters.cost(self._config)
+        values |= shares(self._scheduler.waiting.served)
         waiting = values["num_requests_waiting"] + values["num_requests_running"] > 0
-        values["seconds_without_progress"] = self._clock() - self._progress_at if waiting else 0.0
+        values["seconds_without_progress"] = now - self._progress_at if waiting else 0.0
         return values
+
+    def live(self) -> list[LiveRequest]:
+        """The requests at hand, as of now, for the operator."""
+        now = self._clock()
+        return [live(request.sequence, now) for request in list(self._requests.values())]
 
     def stop(self) -> None:
         """Ends all requests with ``EngineStopped`` and the engine's thread with them. A second call does
@@ -211,6 +230,11 @@ class Engine:
         """Must not take a lock: it also runs in destructors."""
         self._inbox.put(_Abort(request_id))
 
+    @property
+    def died(self) -> bool:
+        """Whether the engine's thread ended by an error."""
+        return self._died
+
     # -- the engine's thread
 
     @property
@@ -226,13 +250,13 @@ class Engine:
             self._receive(self._inbox.get_nowait())
         self._expire()
         started = self._clock()
-        step, sampled = self._lane.run(LanePriority.ENGINE, self._compute) if self._requests else ({}, {})
-        if step:
+        outcome = self._lane.run(LanePriority.ENGINE, self._compute) if self._requests else Outcome()
+        if outcome.step or outcome.failed:
             self._progress_at = self._clock()
-            self._book(step, sampled, seconds=self._progress_at - started)
+            self._book(outcome, seconds=self._progress_at - started)
         self._publish_gauges()
         self._router.flush()
-        return bool(step)
+        return bool(outcome.step or outcome.failed)
 
     def check_integrity(self) -> None:
         """Raises ``RuntimeError`` unless blocks, sequences and requests agree; to be called between steps."""
@@ -253,6 +277,7 @@ class Engine:
                     self._wait_for_work()
         except BaseException:
             logger.exception("the engine's thread died")
+            self._died = True
             error = EngineStopped("The engine failed.")
         finally:
             with self._lifecycle:
@@ -286,28 +311,23 @@ class Engine:
                     request, "error", DeadlineExceeded("The deadline passed before the end of the output.")
                 )
 
-    def _compute(self) -> tuple[Step, dict[TokenSequence, int | None]]:
-        """Schedules and runs one step; returns it and the token sampled for each sequence that has one."""
-        step = self._scheduler.schedule()
-        if not step:
-            return step, {}
-        sequences, logits = self._runner.execute(step)
-        if not sequences:
-            return step, {}
-        streams = [self._requests[sequence.request_id].chance for sequence in sequences]
-        tokens = sample(logits, [sequence.params for sequence in sequences], streams)
-        return step, dict(zip(sequences, tokens, strict=True))
+    def _compute(self) -> Outcome:
+        return self._computation.run(self._scheduler.schedule(self._clock()))
 
-    def _book(self, step: Step, sampled: dict[TokenSequence, int | None], *, seconds: float) -> None:
+    def _book(self, outcome: Outcome, *, seconds: float) -> None:
+        step = outcome.step
         decodes = sum(1 for sequence, count in step.items() if count == 1 and sequence.num_output > 0)
-        self._counters.record_step(decodes=decodes, seconds=seconds)
-        self._gate.observe(sum(step.values()), seconds)
+        tokens = sum(step.values())
+        self._counters.record_step(decodes=decodes, tokens=tokens, seconds=seconds, now=self._progress_at)
+        self._gate.observe(tokens, seconds)
         for sequence, count in step.items():
             self._scheduler.record_computed(sequence, count)
-        for sequence, token in sampled.items():
+        for sequence in outcome.failed:
+            self._end(self._requests[sequence.request_id], "error", InferenceError("The request failed."))
+        for sequence, choice in outcome.sampled.items():
             request = self._requests[sequence.request_id]
             try:
-                self._book_token(request, token)
+                self._book_token(request, choice)
             except Exception as error:
                 logger.exception("request %s failed", sequence.request_id)
                 failure = (
@@ -315,16 +335,21 @@ class Engine:
                 )
                 self._end(request, "error", failure)
 
-    def _book_token(self, request: _Request, token: int | None) -> None:
-        if token is None:
+    def _book_token(self, request: _Request, choice: Choice | None) -> None:
+        if choice is None:
             raise InferenceError("The model's output is not a number.")
         sequence = request.sequence
+        now = self._clock()
         if sequence.first_token_at is None:
-            sequence.first_token_at = self._clock()
+            sequence.first_token_at = now
             self._counters.prompt_tokens_total += sequence.num_prompt
+            self._counters.first_token.observe(now - sequence.arrival)
+        else:
+            self._counters.between_tokens.observe(now - request.last_token_at)
+        request.last_token_at = now
         self._counters.generation_tokens_total += 1
-        sequence.token_ids.append(token)
-        delta, reason = request.output.push(token)
+        sequence.token_ids.append(choice.token_id)
+        delta, reason = request.output.push(*choice)
         if delta is not None:
             self._router.post(request.handle, delta)
         if reason is not None:
@@ -336,7 +361,7 @@ class Engine:
         del self._requests[sequence.request_id]
         self._scheduler.finish(sequence)
         self._leave_gate(sequence)
-        self._counters.record_end(reason)
+        self._counters.record_end(reason, self._clock() - sequence.arrival)
         self._router.post(request.handle, Finished(reason, self._usage(sequence), error))
 
     def _end_all(self, error: EngineStopped) -> None:
@@ -363,6 +388,7 @@ class Engine:
     def _leave_gate(self, sequence: TokenSequence) -> None:
         if sequence.in_gate:
             sequence.in_gate = False
+            self._counters.queued.observe(self._clock() - sequence.arrival)
             self._gate.leave(sequence.share.key, sequence.queue_tokens)
 
     def _publish_gauges(self) -> None:
@@ -371,6 +397,9 @@ class Engine:
             "num_requests_running": float(len(scheduler.running)),
             "num_requests_waiting": float(sum(1 for item in scheduler.waiting if not item.in_gate)),
             "kv_cache_usage_perc": scheduler.kv.usage,
+            "kv_blocks_used": float(scheduler.kv.pool.num_used),
+            "kv_blocks_cached": float(scheduler.kv.pool.num_cached),
+            "kv_blocks_free": float(scheduler.kv.pool.num_available - scheduler.kv.pool.num_cached),
             "prefix_cache_queries": float(scheduler.prefix_queries),
             "prefix_cache_hits": float(scheduler.prefix_hits),
             "num_preemptions_total": float(scheduler.num_preemptions),
@@ -379,16 +408,8 @@ class Engine:
 
     # -- construction
 
-    @property
-    def _independent_rows(self) -> bool:
-        """int8 promises that no neighbour in a batch changes a request's logits by one bit."""
-        return self._config.weight_format == "int8"
-
-    def _build_scheduler(self) -> Scheduler:
+    def _build_scheduler(self, alignment: int) -> Scheduler:
         config = self._config
-        alignment = TILE if self._independent_rows else 1
-        if self.max_model_len < 2:
-            raise InvalidRequest("kv_cache_tokens must hold at least two tokens in whole blocks.")
         kv = KVCacheManager(
             config.kv_cache_tokens // config.block_size,
             config.block_size,
@@ -405,20 +426,3 @@ class Engine:
             )
         except ValueError as error:
             raise InvalidRequest(f"{error}.") from error
-
-    def _build_runner(self, source: WeightSource) -> ModelRunner:
-        config = self._config
-        decoder = Decoder(
-            source,
-            linear_method(config.weight_format, config.device),
-            max_positions=self.max_model_len,
-            device=config.device,
-        )
-        attention = TorchPagedAttention(
-            source.config,
-            num_blocks=config.kv_cache_tokens // config.block_size,
-            block_size=config.block_size,
-            device=config.device,
-            independent_rows=self._independent_rows,
-        )
-        return ModelRunner(decoder, attention, config.device)

@@ -1,10 +1,111 @@
-"""What the engine counts, under vLLM's names where vLLM has one, so that its dashboards fit."""
+"""What the engine counts, under vLLM's names where vLLM has one, so that its dashboards fit.
+
+Values are a flat dictionary: the name of a sample, with its labels as Prometheus writes them, and its number.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import bisect
+import json
+import re
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
 
+from inference.config import EngineConfig
 from inference.request import FinishReason
+from inference.scheduling.sequence import Sequence
+
+LATENCIES = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960)
+FIRST_TOKEN = (
+    0.001,
+    0.005,
+    0.01,
+    0.02,
+    0.04,
+    0.06,
+    0.08,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    1,
+    2.5,
+    5,
+    7.5,
+    10,
+    20,
+    40,
+    80,
+)
+BETWEEN_TOKENS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40)
+VLLM = re.compile(
+    r"num_requests_(running|waiting)|kv_cache_usage_perc|prefix_cache_(queries|hits)_total|num_preemptions_total"
+    r"|(prompt|generation)_tokens_total|request_success_total|(time_to_first_token|inter_token_latency"
+    r"|e2e_request_latency|request_queue_time)_seconds(_bucket|_sum|_count)"
+)
+RATE_WINDOW_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRequest:
+    """A request at hand, for the operator's eyes. ``age_s``: seconds since it was submitted."""
+
+    share: str
+    priority: int
+    phase: Literal["waiting", "prefill", "decode"]
+    prompt_tokens: int
+    computed_tokens: int
+    output_tokens: int
+    age_s: float
+
+
+@runtime_checkable
+class Observable(Protocol):
+    """A generator that shows the requests it has at hand."""
+
+    def live(self) -> list[LiveRequest]: ...
+
+
+def live(sequence: Sequence, now: float) -> LiveRequest:
+    """What the operator sees of a sequence. ``now``: of the clock of its arrival, s."""
+    prefill = sequence.num_uncomputed > 1
+    return LiveRequest(
+        share=sequence.share.key,
+        priority=int(sequence.priority),
+        phase="waiting" if not sequence.block_table else "prefill" if prefill else "decode",
+        prompt_tokens=sequence.num_prompt,
+        computed_tokens=sequence.num_computed,
+        output_tokens=sequence.num_output,
+        age_s=round(now - sequence.arrival, 3),
+    )
+
+
+def shares(served: Mapping[str, float]) -> dict[str, float]:
+    """The service of each share so far, in weighted tokens. For the operator alone: it names the shares."""
+    named = list(served.items())
+    return {f"share_service_tokens_total{{share={json.dumps(key)}}}": cost for key, cost in named}
+
+
+class Histogram:
+    """Counts of observations (seconds) up to each bound."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float, times: int = 1) -> None:
+        self._counts[bisect.bisect_left(self._bounds, value)] += times
+        self._sum += value * times
+
+    def samples(self, name: str) -> dict[str, float]:
+        values, total = {}, 0
+        for bound, count in zip((*map(str, map(float, self._bounds)), "+Inf"), self._counts, strict=True):
+            total += count
+            values[f'{name}_bucket{{le="{bound}"}}'] = float(total)
+        return values | {f"{name}_sum": self._sum, f"{name}_count": float(total)}
 
 
 @dataclass(slots=True)
@@ -20,17 +121,102 @@ class EngineCounters:
     steps_with_multiple_decodes_total: int = 0
     max_decodes_in_a_step: int = 0
     step_seconds_total: float = 0.0
+    computed_tokens_total: int = 0
+    first_token: Histogram = field(default_factory=lambda: Histogram(FIRST_TOKEN))
+    between_tokens: Histogram = field(default_factory=lambda: Histogram(BETWEEN_TOKENS))
+    whole: Histogram = field(default_factory=lambda: Histogram(LATENCIES))
+    queued: Histogram = field(default_factory=lambda: Histogram(LATENCIES))
+    ends: Counter[str] = field(
+        default_factory=lambda: Counter(dict.fromkeys(("stop", "length", "abort", "error"), 0))
+    )
+    _marks: deque[tuple[float, int, int]] = field(default_factory=lambda: deque([(0.0, 0, 0)], maxlen=64))
 
-    def record_step(self, *, decodes: int, seconds: float) -> None:
+    def record_step(self, *, decodes: int, tokens: int, seconds: float, now: float) -> None:
         self.steps_total += 1
         self.step_seconds_total += seconds
+        self.computed_tokens_total += tokens
         self.steps_with_multiple_decodes_total += decodes > 1
         self.max_decodes_in_a_step = max(self.max_decodes_in_a_step, decodes)
+        if now - self._marks[-1][0] >= RATE_WINDOW_S / 20:
+            self._marks.append((now, self.computed_tokens_total, self.generation_tokens_total))
 
-    def record_end(self, reason: FinishReason) -> None:
+    def record_end(self, reason: FinishReason, seconds: float) -> None:
         self.requests_finished_total += 1
         self.requests_aborted_total += reason == "aborted"
         self.requests_failed_total += reason == "error"
+        self.ends["abort" if reason == "aborted" else reason] += 1
+        self.whole.observe(seconds)
+
+    def rates(self, now: float) -> dict[str, float]:
+        """Tokens per second over the last ten seconds, computed and sampled."""
+        marks = list(self._marks)
+        start = next((mark for mark in marks if mark[0] >= now - RATE_WINDOW_S), None)
+        ages = now - start[0] if start else RATE_WINDOW_S
+        computed = self.computed_tokens_total - start[1] if start else 0
+        sampled = self.generation_tokens_total - start[2] if start else 0
+        return {
+            "computed_tokens_per_second": computed / max(ages, 1.0),
+            "generation_tokens_per_second": sampled / max(ages, 1.0),
+        }
+
+    def cost(self, config: EngineConfig) -> dict[str, float]:
+        """What a million computed tokens cost, at the configured price of an hour, idle time left out."""
+        label = f'{{format="{config.weight_format}",device="{config.device}",kernels="{config.kernels}"}}'
+        values = {f"engine_info{label}": 1.0}
+        if config.price_per_hour and self.computed_tokens_total:
+            spent = config.price_per_hour * self.step_seconds_total / 3600
+            label = f'{{format="{config.weight_format}"}}'
+            values[f"cost_per_million_tokens{label}"] = spent / self.computed_tokens_total * 1e6
+        return values
 
     def as_dict(self) -> dict[str, float]:
-        return {name: float(value) for name, value in asdict(self).items()}
+        values: dict[str, float] = {}
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if isinstance(value, int | float):
+                values[name] = float(value)
+        for reason, count in list(self.ends.items()):
+            values[f'request_success_total{{finished_reason="{reason}"}}'] = float(count)
+        values |= self.first_token.samples("time_to_first_token_seconds")
+        values |= self.between_tokens.samples("inter_token_latency_seconds")
+        values |= self.whole.samples("e2e_request_latency_seconds")
+        return values | self.queued.samples("request_queue_time_seconds")
+
+
+def exposition(values: Mapping[str, float], model_name: str) -> str:
+    """The values in Prometheus' text format: ``vllm:`` before the names that vLLM has, ``tessera:`` before ours."""
+    lines: list[str] = []
+    typed = ""
+    label = f"model_name={json.dumps(model_name)}"
+    for sample, value in sorted(
+        values.items(), key=lambda item: (item[0].partition("{")[0], _bound(item[0]))
+    ):
+        name, _, labels = sample.partition("{")
+        if name.startswith("prefix_cache_"):
+            name += "_total"
+        full = f"{'vllm' if VLLM.fullmatch(name) else 'tessera'}:{name}"
+        histogram = re.fullmatch(r"(.*_seconds)_(bucket|sum|count)", full)
+        family = histogram[1] if histogram else full
+        if family != typed:
+            kind = "histogram" if histogram else "counter" if name.endswith("_total") else "gauge"
+            lines.append(f"# TYPE {family} {kind}")
+            typed = family
+        lines.append(f"{full}{{{label}{',' + labels if labels else '}'} {value!r}")
+    return "\n".join(lines) + "\n"
+
+
+def parse_exposition(text: str) -> dict[str, float]:
+    """What :func:`exposition` wrote, as it was given. Lines of others are passed over."""
+    values: dict[str, float] = {}
+    for line in text.splitlines():
+        match = re.fullmatch(r'(?:vllm|tessera):(\w+)\{model_name="(?:[^"\\]|\\.)*",?(.*)\} (\S+)', line)
+        if match:
+            name, labels, number = match.groups()
+            name = name.removesuffix("_total") if name.startswith("prefix_cache_") else name
+            values[f"{name}{{{labels}}}" if labels else name] = float(number)
+    return values
+
+
+def _bound(sample: str) -> float:
+    match = re.search(r'le="([^"]*)"', sample)
+    return float(match[1]) if match else 0.0

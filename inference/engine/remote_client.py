@@ -1,20 +1,57 @@
-"""What clients of the inference service share: how they sign, how long they wait, how they read
-refusals."""
+"""What clients of the inference service share: how they sign, how long they wait, how they read answers and
+refusals, and what the makers of servers differ in."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
 
 from inference import wire
-from inference.errors import InferenceError, InvalidRequest, NotReady
+from inference.errors import (
+    EngineStopped,
+    InferenceError,
+    InvalidRequest,
+    LoadingFailed,
+    NotReady,
+    Overloaded,
+)
+from inference.request import Delta, Finished, FinishReason, GenerationEvent, Usage
 
 OURS = "tessera"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a maker's completions understand beyond OpenAI's. ``separate``: prompts of different shares are kept
+    apart in the server's prefix cache, by ``salt`` or by ``extra`` fields of each request; else the operator must
+    say that there is no such cache."""
+
+    separate: bool = False
+    salt: bool = False
+    extra: wire.Json = field(default_factory=dict)
+    takes_tokens: bool = True
+
+
+DIALECTS = {
+    OURS: Dialect(separate=True, extra={"return_token_ids": True}),
+    "vllm": Dialect(separate=True, salt=True, extra={"return_token_ids": True}),
+    "llamacpp": Dialect(separate=True, extra={"cache_prompt": False}),
+    "Triton Inference Server": Dialect(takes_tokens=False),
+}
+"""By ``owned_by`` of a server's model list. TensorRT-LLM's refuses fields that it does not know, so that it and
+strangers get none."""
+RETRIED = (408, 425, 429, 500, 502, 503, 504)
+MAX_LINE = 4 << 20
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 120.0
+STREAM_TIMEOUT_S = 35.0
+"""Our service sends a sign of life every 10 s: one that misses three hangs."""
 RETRY_S = 1.0
 
 
@@ -22,8 +59,8 @@ def headers(api_key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
 
-def time_limits() -> httpx.Timeout:
-    return httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+def time_limits(read_s: float = READ_TIMEOUT_S) -> httpx.Timeout:
+    return httpx.Timeout(read_s, connect=CONNECT_TIMEOUT_S)
 
 
 def unreachable(error: Exception) -> NotReady:
@@ -41,6 +78,87 @@ def checked(response: httpx.Response) -> Any:
     return body
 
 
+class Passing(Exception):
+    """A failure that may pass, so that another try is worth it while no token was delivered. ``error`` is what the
+    caller is told in the end; ``down``: it speaks against the server, not of a full queue."""
+
+    def __init__(self, error: InferenceError, *, after_s: float = 0.0, down: bool = True) -> None:
+        super().__init__(str(error))
+        self.error, self.after_s, self.down = error, after_s, down
+
+
+def refusal(response: httpx.Response, *, ours: bool) -> Exception:
+    """What a bad response, read to its end, stands for: a :class:`Passing`, or the error for the caller. What our own
+    service says in its own words is its decision."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    error = wire.error_from_json(body, response.status_code)
+    after_s = 0.0
+    with contextlib.suppress(ValueError):
+        after_s = max(0.0, float(response.headers.get("retry-after", "")))
+    if isinstance(error, Overloaded) and after_s:
+        error.retry_after_s = round(after_s) or 1
+    if response.status_code not in RETRIED or (ours and isinstance(body, dict) and "error" in body):
+        return error
+    if type(error) is InferenceError:
+        error = NotReady(f"The inference service answered {response.status_code}.")
+    return Passing(error, after_s=after_s, down=response.status_code != 429 and not after_s)
+
+
+def counted(usage: Usage, event: Delta, started: float) -> Usage:
+    """Usage so far, for requests that end without the server's own count."""
+    first = usage.time_to_first_token_s
+    first = time.monotonic() - started if first is None else first
+    count = usage.completion_tokens + (len(event.token_ids) or 1)
+    return replace(usage, completion_tokens=count, time_to_first_token_s=first)
+
+
+async def _lines(response: httpx.Response) -> AsyncIterator[str]:
+    """The lines of an event stream. httpx's own would also break at characters like U+2028 inside the text."""
+    rest = b""
+    async for piece in response.aiter_bytes():
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            yield line.decode()
+        if len(rest) > MAX_LINE:
+            raise ValueError("a line without end")
+    yield rest.decode()
+
+
+async def events(response: httpx.Response, usage: Usage, started: float) -> AsyncIterator[GenerationEvent]:
+    """The events of a completion's SSE stream; the last is the one ``Finished``. ``usage``: before the server's own
+    count. Raises :class:`Passing` for a stream that breaks off or cannot be read."""
+    reason: FinishReason | None = None
+    try:
+        async for line in _lines(response):
+            data = line.removeprefix("data:").strip()
+            if data == "[DONE]":
+                break
+            if data == line.strip():
+                continue
+            body = json.loads(data)
+            if body.get("usage"):
+                usage = wire.usage_from_json(body["usage"])
+            if body.get("error"):
+                yield Finished("error", usage, wire.error_from_json(body, response.status_code))
+                return
+            for choice in body.get("choices", ()):
+                tokens = tuple(choice.get("token_ids") or ())
+                if choice.get("text") or tokens:
+                    yield Delta(choice.get("text") or "", tokens)
+                reason = choice.get("finish_reason") or reason
+    except httpx.HTTPError as broken:
+        raise Passing(EngineStopped(f"The inference service went away: {broken}")) from broken
+    except (ValueError, TypeError, AttributeError, KeyError) as broken:
+        raise Passing(InferenceError(f"The service's answer cannot be read: {broken}")) from broken
+    if reason is None:
+        raise Passing(InferenceError("The stream ended before its last event."))
+    total = time.monotonic() - started if usage.total_s is None else usage.total_s
+    yield Finished(reason, replace(usage, total_s=total))
+
+
 def find_model(
     base_url: str,
     *,
@@ -53,7 +171,8 @@ def find_model(
     """The server's entry for ``model``, or its first model for ``task`` (``generate`` or ``embed``).
 
     Asks again for up to ``wait_s`` seconds while the server does not answer or still loads, unless
-    ``cancelled()``. Raises ``NotReady`` then, ``InvalidRequest`` when the server has no such model."""
+    ``cancelled()``. Raises ``NotReady`` or ``Overloaded`` then, and at once ``LoadingFailed`` when the
+    server says that it will not load, ``InvalidRequest`` when it has no such model."""
     end = time.monotonic() + wait_s
     while True:
         try:
@@ -65,7 +184,9 @@ def find_model(
             raise InvalidRequest(f"The server has no model {model or f'to {task}'}.")
         except httpx.TransportError as error:
             failure: InferenceError = unreachable(error)
-        except NotReady as error:
+        except LoadingFailed:
+            raise
+        except (NotReady, Overloaded) as error:
             failure = error
         if cancelled() or time.monotonic() >= end:
             raise failure

@@ -6,13 +6,14 @@ What always holds: a block is in exactly one of three states.
 - *cached*: nobody holds it, but it carries a prefix hash and may be revived by :meth:`BlockPool.revive`;
 - *free*: nobody holds it and it carries nothing worth keeping.
 
-``used + cached + free == num_blocks``. Cached and free blocks share one list in the order in which they will
-be reused (free first, then the least recently used cached one), with O(1) insertion, removal and eviction.
+``used + cached + free == num_blocks``. Free blocks are reused first. Then the owner with the most cached blocks loses
+its least recently used one, so that whoever floods the cache evicts its own prefixes and nobody keeps less than an
+equal part while another holds more. All of it is O(1) a block, however many owners there are.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterable, Sequence
 
 
@@ -26,33 +27,41 @@ class BlockPool:
         self._ref_counts = [0] * num_blocks
         self._hashes: list[bytes | None] = [None] * num_blocks
         self._by_hash: dict[bytes, int] = {}
-        self._reusable: OrderedDict[int, None] = OrderedDict((block, None) for block in range(num_blocks))
+        self._owners: list[str | None] = [None] * num_blocks
+        self._free: OrderedDict[int, None] = OrderedDict((block, None) for block in range(num_blocks))
+        self._cached: dict[str | None, OrderedDict[int, None]] = {}
+        self._num_cached = 0
+        self._owners_with: defaultdict[int, OrderedDict[str | None, None]] = defaultdict(OrderedDict)
+        self._most = 0
 
     @property
     def num_available(self) -> int:
         """Blocks that :meth:`take` can hand out: free and cached ones."""
-        return len(self._reusable)
+        return len(self._free) + self._num_cached
 
     @property
     def num_used(self) -> int:
-        return self.num_blocks - len(self._reusable)
+        return self.num_blocks - self.num_available
 
     @property
     def num_cached(self) -> int:
         """Blocks that nobody holds but that a prefix could still hit."""
-        return sum(1 for block in self._reusable if self._hashes[block] is not None)
+        return self._num_cached
+
+    def cached_of(self, owner: str | None) -> int:
+        """How many cached blocks ``owner`` has."""
+        return len(self._cached.get(owner, ()))
 
     def take(self, count: int) -> list[int]:
         """Takes ``count`` blocks with a reference count of 1, evicting the oldest cached prefixes if it must.
 
         Raises ``ValueError`` when fewer are available; nothing is taken then.
         """
-        if count > len(self._reusable):
-            raise ValueError(f"{count} blocks asked, {len(self._reusable)} available")
+        if count > self.num_available:
+            raise ValueError(f"{count} blocks asked, {self.num_available} available")
         taken = []
         for _ in range(count):
-            block, _none = self._reusable.popitem(last=False)
-            self._forget(block)
+            block = self._free.popitem(last=False)[0] if self._free else self._evict()
             self._ref_counts[block] = 1
             taken.append(block)
         return taken
@@ -69,7 +78,7 @@ class BlockPool:
         """Adds one reference to each block."""
         for block in blocks:
             if self._ref_counts[block] == 0:
-                del self._reusable[block]
+                self._uncache(block)
             self._ref_counts[block] += 1
 
     def release(self, blocks: Sequence[int]) -> None:
@@ -83,15 +92,21 @@ class BlockPool:
                 raise ValueError(f"block {block} released twice")
             self._ref_counts[block] -= 1
             if self._ref_counts[block] == 0:
-                self._reusable[block] = None
                 if self._hashes[block] is None:
-                    self._reusable.move_to_end(block, last=False)
+                    self._free[block] = None
+                    self._free.move_to_end(block, last=False)
+                else:
+                    self._cache(block)
 
-    def register(self, block: int, block_hash: bytes) -> None:
-        """Makes a full, computed block findable. A second block with the same content stays anonymous."""
+    def register(self, block: int, block_hash: bytes, owner: str | None) -> None:
+        """Makes a full, computed block findable. A second block with the same content stays anonymous.
+
+        ``owner`` is whose part of the cache it counts for; None stands for everybody's.
+        """
         if block_hash not in self._by_hash and self._hashes[block] is None:
             self._by_hash[block_hash] = block
             self._hashes[block] = block_hash
+            self._owners[block] = owner
 
     def check_integrity(self, held: Iterable[Sequence[int]]) -> None:
         """Raises ``RuntimeError`` unless the books agree with ``held``, the block tables of all live
@@ -101,18 +116,61 @@ class BlockPool:
         for block, count in enumerate(self._ref_counts):
             if count != expected[block]:
                 raise RuntimeError(f"block {block} has {count} references, {expected[block]} holders")
-            if (count == 0) != (block in self._reusable):
-                raise RuntimeError(f"block {block} with {count} references is misplaced in the reusable list")
-        free = sum(1 for block in self._reusable if self._hashes[block] is None)
+            named = self._hashes[block] is not None
+            if (count == 0 and not named) != (block in self._free):
+                raise RuntimeError(f"block {block} with {count} references is misplaced among the free ones")
+            if (count == 0 and named) != (block in self._cached.get(self._owners[block], ())):
+                raise RuntimeError(
+                    f"block {block} with {count} references is misplaced among the cached ones"
+                )
+        if sum(len(blocks) for blocks in self._cached.values()) != self._num_cached:
+            raise RuntimeError("the number of cached blocks is wrong")
+        counted = {owner: count for count, owners in self._owners_with.items() for owner in owners}
+        if counted != {owner: len(blocks) for owner, blocks in self._cached.items()}:
+            raise RuntimeError("the owners' counts of cached blocks are wrong")
+        if self._most != max(counted.values(), default=0):
+            raise RuntimeError("the largest count of cached blocks is wrong")
         used = sum(1 for count in self._ref_counts if count > 0)
-        if free + used + self.num_cached != self.num_blocks:
+        if len(self._free) + used + self._num_cached != self.num_blocks:
             raise RuntimeError("free + used + cached blocks do not add up to the total")
-        named = {block: name for block, name in enumerate(self._hashes) if name is not None}
-        if named != {block: name for name, block in self._by_hash.items()}:
+        names = {block: name for block, name in enumerate(self._hashes) if name is not None}
+        if names != {block: name for name, block in self._by_hash.items()}:
             raise RuntimeError("the prefix index and the blocks' hashes differ")
 
-    def _forget(self, block: int) -> None:
+    def _evict(self) -> int:
+        """Takes the oldest cached block of the owner with the most, and forgets what it held."""
+        owner = next(iter(self._owners_with[self._most]))
+        block = next(iter(self._cached[owner]))
+        self._uncache(block)
         name = self._hashes[block]
         if name is not None:
             del self._by_hash[name]
-            self._hashes[block] = None
+        self._hashes[block] = None
+        return block
+
+    def _cache(self, block: int) -> None:
+        owner = self._owners[block]
+        mine = self._cached.setdefault(owner, OrderedDict())
+        mine[block] = None
+        self._num_cached += 1
+        self._recount(owner, len(mine) - 1, len(mine))
+
+    def _uncache(self, block: int) -> None:
+        owner = self._owners[block]
+        mine = self._cached[owner]
+        del mine[block]
+        if not mine:
+            del self._cached[owner]
+        self._num_cached -= 1
+        self._recount(owner, len(mine) + 1, len(mine))
+
+    def _recount(self, owner: str | None, before: int, now: int) -> None:
+        """Moves an owner to those with one cached block more, or less; so the largest count moves by one too."""
+        if before:
+            del self._owners_with[before][owner]
+            if not self._owners_with[before]:
+                del self._owners_with[before]
+        if now:
+            self._owners_with[now][owner] = None
+        if now > self._most or (before == self._most and before not in self._owners_with):
+            self._most = now

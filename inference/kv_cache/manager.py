@@ -13,6 +13,9 @@ from inference.kv_cache.block_hash import extend_chain
 from inference.kv_cache.block_pool import BlockPool
 from inference.scheduling.sequence import Sequence
 
+PUBLIC = None
+"""Owner of blocks that everybody shares. Not a string, since requests that name no share have the key ``""``."""
+
 
 class KVCacheManager:
     """Block tables over one :class:`BlockPool`.
@@ -73,7 +76,9 @@ class KVCacheManager:
         if full > first:
             self._extend_chain(sequence)
             for index in range(first, full):
-                self.pool.register(sequence.block_table[index], sequence.block_hashes[index])
+                public = (index + 1) * self.block_size <= sequence.public_prefix
+                owner = PUBLIC if public else sequence.share.key
+                self.pool.register(sequence.block_table[index], sequence.block_hashes[index], owner)
             sequence.num_registered = full * self.block_size
 
     def release(self, sequence: Sequence) -> None:

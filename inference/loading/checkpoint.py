@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import torch
 
-from inference.config import ModelConfig, RopeScaling
+from inference.config import Architecture, ModelConfig, RopeScaling
 from inference.errors import InferenceError, WeightsCorrupt, WeightsMissing
 from inference.loading.gguf import GgufFile
 from inference.loading.safetensors import SafetensorsFolder
@@ -25,7 +26,7 @@ class UnsupportedCheckpoint(InferenceError):
     """The checkpoint is well-formed, but of a family or with a feature that the engine does not run."""
 
     code = "unsupported_checkpoint"
-    hint = "Use a model of the Llama or Qwen2 family."
+    hint = "Use a model of the Llama, Mistral, Qwen2, Qwen3 or SmolLM2 family."
 
 
 class Checkpoint(Protocol):
@@ -43,7 +44,16 @@ class Checkpoint(Protocol):
         """A fresh fp32 tensor. Raises ``KeyError`` for an unknown name."""
         ...
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The tensor's shape. Raises ``KeyError`` for an unknown name."""
+        ...
 
+    def rows(self, name: str, first: int, last: int) -> torch.Tensor:
+        """Rows ``first .. last - 1`` of a matrix that is not q or k, fp32."""
+        ...
+
+
+ROPE_FACTORS = "rope_freqs.weight"
 _TOP = {
     "token_embd.weight": "model.embed_tokens.weight",
     "output_norm.weight": "model.norm.weight",
@@ -54,6 +64,8 @@ _LAYER = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
     "attn_output": "self_attn.o_proj",
     "ffn_norm": "post_attention_layernorm",
     "ffn_gate": "mlp.gate_proj",
@@ -83,7 +95,7 @@ class GgufCheckpoint:
 
     def __init__(self, path: Path) -> None:
         self._file = GgufFile(path)
-        self._stored = {_hugging_face_name(name): name for name in self._file.tensors}
+        self._stored = {_hugging_face_name(name): name for name in self._file.tensors if name != ROPE_FACTORS}
         try:
             self.tokenizer = tokenizer_from_gguf(self._file.metadata)
             self.config = self._read_config()
@@ -93,14 +105,13 @@ class GgufCheckpoint:
     def _read_config(self) -> ModelConfig:
         metadata = self._file.metadata
         family = metadata["general.architecture"]
-        if family not in ("llama", "qwen2"):
+        if family not in ("llama", "qwen2", "qwen3"):
             raise UnsupportedCheckpoint(f"The GGUF file holds a model of the family {family}.")
-        if metadata.get(f"{family}.rope.scaling.type", "none") != "none":
-            raise UnsupportedCheckpoint(
-                "The GGUF file scales its rotary frequencies in a way that is not supported."
-            )
         heads = int(metadata[f"{family}.attention.head_count"])
         hidden = int(metadata[f"{family}.embedding_length"])
+        head_dim = int(metadata.get(f"{family}.attention.key_length", hidden // heads))
+        if metadata.get(f"{family}.rope.dimension_count", head_dim) != head_dim:
+            raise UnsupportedCheckpoint("The GGUF file rotates a part of each head only.")
         embedding = self._file.tensors["token_embd.weight"]
         return ModelConfig(
             architecture=family,
@@ -110,15 +121,30 @@ class GgufCheckpoint:
             num_hidden_layers=int(metadata[f"{family}.block_count"]),
             num_attention_heads=heads,
             num_key_value_heads=int(metadata.get(f"{family}.attention.head_count_kv", heads)),
-            head_dim=int(metadata.get(f"{family}.attention.key_length", hidden // heads)),
+            head_dim=head_dim,
             rms_norm_eps=float(metadata[f"{family}.attention.layer_norm_rms_epsilon"]),
             rope_theta=float(metadata.get(f"{family}.rope.freq_base", 10_000.0)),
-            max_position_embeddings=int(metadata[f"{family}.context_length"]),
+            max_position_embeddings=int(
+                min(
+                    metadata[f"{family}.context_length"],
+                    metadata.get(f"{family}.attention.sliding_window") or math.inf,
+                )
+            ),
             tie_word_embeddings="output.weight" not in self._file.tensors,
-            attention_bias="blk.0.attn_q.bias" in self._file.tensors,
+            rope_scaling=self._read_scaling(family),
             eos_token_ids=self.tokenizer.eos_token_ids,
             bos_token_id=self.tokenizer.bos_token_id,
         )
+
+    def _read_scaling(self, family: str) -> RopeScaling | None:
+        kind = self._file.metadata.get(f"{family}.rope.scaling.type", "none")
+        factors = ROPE_FACTORS in self._file.tensors
+        if kind == "none":
+            found = tuple(self._file.tensor(ROPE_FACTORS).tolist()) if factors else ()
+            return RopeScaling(kind="factors", factors=found) if found else None
+        if kind != "linear" or factors:
+            raise UnsupportedCheckpoint(f"The GGUF file scales its rotary frequencies by {kind!r}.")
+        return RopeScaling(kind="linear", factor=float(self._file.metadata[f"{family}.rope.scaling.factor"]))
 
     def names(self) -> list[str]:
         return list(self._stored)
@@ -131,22 +157,41 @@ class GgufCheckpoint:
             return _rotate_half_order(values, self.config.num_key_value_heads)
         return values
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._file.tensors[self._stored[name]].shape
+
+    def rows(self, name: str, first: int, last: int) -> torch.Tensor:
+        return self._file.rows(self._stored[name], first, last)
+
 
 def _rope(settings: dict[str, Any]) -> tuple[float, RopeScaling | None]:
     """Base and scaling, from ``rope_theta`` and ``rope_scaling`` or from the newer ``rope_parameters``."""
     parameters: dict[str, Any] = settings.get("rope_parameters") or settings.get("rope_scaling") or {}
     theta = float(parameters.get("rope_theta", settings.get("rope_theta", 10_000.0)))
     kind = parameters.get("rope_type", parameters.get("type", "default"))
+    if any(isinstance(value, dict) for value in parameters.values()):
+        kind = "layer"
+    if float(parameters.get("partial_rotary_factor", settings.get("partial_rotary_factor")) or 1.0) != 1.0:
+        kind = "partial_rotary_factor"
     if kind == "default":
         return theta, None
-    if kind != "llama3":
+    if kind not in ("llama3", "linear", "yarn"):
         raise UnsupportedCheckpoint(f"The checkpoint scales its rotary frequencies by {kind!r}.")
-    return theta, RopeScaling(
-        factor=float(parameters["factor"]),
-        low_freq_factor=float(parameters["low_freq_factor"]),
-        high_freq_factor=float(parameters["high_freq_factor"]),
-        original_max_position_embeddings=int(parameters["original_max_position_embeddings"]),
-    )
+    names = {field.name for field in dataclasses.fields(RopeScaling)} - {"kind", "factors"}
+    given: dict[str, Any] = {"original_max_position_embeddings": settings["max_position_embeddings"]}
+    given |= {name: value for name, value in parameters.items() if name in names and value is not None}
+    for name in ("factor", "low_freq_factor", "high_freq_factor")[: 3 if kind == "llama3" else 1]:
+        given[name] = float(parameters[name])
+    if kind == "yarn":
+        given.setdefault("attention_factor", _yarn_attention(parameters))
+    return theta, RopeScaling(**given, kind=kind)
+
+
+def _yarn_attention(parameters: dict[str, Any]) -> float:
+    """YaRN's factor of cosines and sines: ``0.1 m ln(factor) + 1``, or the quotient of two of them."""
+    growth = 0.1 * math.log(max(float(parameters["factor"]), 1.0))
+    over, under = parameters.get("mscale"), parameters.get("mscale_all_dim")
+    return (growth * over + 1) / (growth * under + 1) if over and under else growth + 1
 
 
 def _as_ids(value: Any) -> tuple[int, ...]:
@@ -176,8 +221,12 @@ class SafetensorsCheckpoint:
 
     def _read_config(self, settings: dict[str, Any]) -> ModelConfig:
         family = settings["model_type"]
-        if family not in ("llama", "qwen2"):
-            raise UnsupportedCheckpoint(f"config.json describes a model of the family {family}.")
+        if family not in get_args(Architecture) or settings.get("hidden_act", "silu") != "silu":
+            act = settings.get("hidden_act", "silu")
+            raise UnsupportedCheckpoint(f"config.json describes a model of the family {family} with {act}.")
+        # Attention within the window is plain attention, so a context that ends there needs no other kind.
+        slides = settings.get("use_sliding_window", family == "mistral")
+        window = settings.get("sliding_window", 4096) if slides else None
         if settings.get("quantization_config"):
             raise UnsupportedCheckpoint(
                 "The checkpoint's tensors are quantized in a way that is not supported."
@@ -196,10 +245,9 @@ class SafetensorsCheckpoint:
             head_dim=int(settings.get("head_dim") or hidden // heads),
             rms_norm_eps=float(settings["rms_norm_eps"]),
             rope_theta=theta,
-            max_position_embeddings=int(settings["max_position_embeddings"]),
+            max_position_embeddings=int(min(settings["max_position_embeddings"], window or math.inf)),
             tie_word_embeddings=bool(settings.get("tie_word_embeddings", False))
             or "lm_head.weight" not in stored,
-            attention_bias="model.layers.0.self_attn.q_proj.bias" in stored,
             rope_scaling=scaling,
             bos_token_id=settings.get("bos_token_id"),
         )
@@ -210,6 +258,12 @@ class SafetensorsCheckpoint:
 
     def tensor(self, name: str) -> torch.Tensor:
         return self._folder.tensor(name)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._folder.shape(name)
+
+    def rows(self, name: str, first: int, last: int) -> torch.Tensor:
+        return self._folder.rows(name, first, last)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

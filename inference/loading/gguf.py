@@ -281,12 +281,25 @@ class GgufFile:
         """The tensor's values, fp32, in a fresh tensor of its ``shape``. Raises ``KeyError`` for an
         unknown name."""
         info = self.tensors[name]
+        return self._values(info, 0, info.values).reshape(info.shape)
+
+    def rows(self, name: str, first: int, last: int) -> torch.Tensor:
+        """Rows ``first .. last - 1`` of a matrix, fp32. Raises ``KeyError`` for an unknown name."""
+        info = self.tensors[name]
+        width = info.shape[-1]
+        return self._values(info, first * width, last * width).reshape(last - first, width)
+
+    def _values(self, info: TensorInfo, first: int, last: int) -> torch.Tensor:
+        """Values ``first .. last - 1``, whole blocks of them."""
         kind = info.type
-        values = np.empty(info.values, dtype=np.float32)
+        values = np.empty(last - first, dtype=np.float32)
         flat = values.reshape(-1, kind.block_size)
-        raw = np.frombuffer(self._data, dtype=np.uint8, count=info.nbytes, offset=info.offset)
-        blocks = raw.reshape(-1, kind.block_bytes)
-        for first in range(0, len(blocks), ROWS_OF_BLOCKS):
-            last = first + ROWS_OF_BLOCKS
-            flat[first:last] = kind.dequantize(blocks[first:last])
-        return torch.from_numpy(values).reshape(info.shape)
+        blocks = np.frombuffer(
+            self._data,
+            dtype=np.uint8,
+            count=flat.shape[0] * kind.block_bytes,
+            offset=info.offset + first // kind.block_size * kind.block_bytes,
+        ).reshape(-1, kind.block_bytes)
+        for start in range(0, len(blocks), ROWS_OF_BLOCKS):
+            flat[start : start + ROWS_OF_BLOCKS] = kind.dequantize(blocks[start : start + ROWS_OF_BLOCKS])
+        return torch.from_numpy(values)

@@ -36,3 +36,14 @@ class SafetensorsFolder:
         with safe_open(self._file_of[name], framework="pt") as opened:
             values: torch.Tensor = opened.get_tensor(name)
         return values.to(torch.float32)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The tensor's shape. Raises ``KeyError`` for an unknown name."""
+        with safe_open(self._file_of[name], framework="pt") as opened:
+            return tuple(opened.get_slice(name).get_shape())
+
+    def rows(self, name: str, first: int, last: int) -> torch.Tensor:
+        """Rows ``first .. last - 1`` as fp32. Raises ``KeyError`` for an unknown name."""
+        with safe_open(self._file_of[name], framework="pt") as opened:
+            values: torch.Tensor = opened.get_slice(name)[first:last]
+        return values.to(torch.float32)

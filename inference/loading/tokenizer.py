@@ -77,8 +77,9 @@ class TokenStream:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def push(self, token_id: int) -> str:
-        """The text that became complete with this token; often empty."""
-        return self._decoder.decode(self._token_bytes[token_id])
+        """The text that became complete with this token; often empty. A model may have more tokens than its
+        tokenizer: those say nothing."""
+        return self._decoder.decode(b"".join(self._token_bytes[token_id : token_id + 1]))
 
     def flush(self) -> str:
         """What is left of an unfinished character, as U+FFFD; the stream then starts afresh."""
@@ -124,11 +125,29 @@ class Tokenizer:
         """Tokens of plain text. The string of a special token inside ``text`` is text like any other."""
         return list(self._plain.encode(text, add_special_tokens=False).ids)
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """The token's text in UTF-8, perhaps half a character; nothing for control tokens."""
+        return b"".join(self._token_bytes[token_id : token_id + 1])
+
     def decode(self, token_ids: Iterable[int]) -> str:
         """Text of tokens; control tokens have none, bytes that are no UTF-8 become U+FFFD."""
-        return b"".join(self._token_bytes[token_id] for token_id in token_ids).decode(
-            "utf-8", errors="replace"
+        known = (self._token_bytes[token_id] for token_id in token_ids if token_id < self.vocab_size)
+        return b"".join(known).decode("utf-8", errors="replace")
+
+    def as_text(self, token_ids: Sequence[int]) -> str:
+        """A prompt as one text with its control tokens spelled out, for servers that take no tokens.
+
+        Raises ``InvalidRequest`` where reading it back gives other tokens, as when a document spells one."""
+        names = {token_id: name.encode() for name, token_id in self._special.items()}
+        text = b"".join(names.get(token) or self._token_bytes[token] for token in token_ids).decode(
+            errors="replace"
         )
+        read: list[int] = []
+        for position, part in enumerate(self._split.split(text) if self._split else [text]):
+            read += [self._special[part]] if position % 2 else self.encode(part)
+        if read != list(token_ids):
+            raise InvalidRequest("The text spells a control token, and this server would obey it.")
+        return text
 
     def stream(self) -> TokenStream:
         """A decoder for one output."""

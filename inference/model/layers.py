@@ -57,10 +57,15 @@ class DecoderLayer:
             config.num_key_value_heads * config.head_dim,
         ]
         attention, mlp = f"{prefix}.self_attn", f"{prefix}.mlp"
+        known = set(source.names())
         self._qkv = pack_fused(source, method, [f"{attention}.{name}_proj" for name in "qkv"])
         self._output = pack_fused(source, method, [f"{attention}.o_proj"])
         self._gate_up = pack_fused(source, method, [f"{mlp}.gate_proj", f"{mlp}.up_proj"])
         self._down = pack_fused(source, method, [f"{mlp}.down_proj"])
+        self._query_norm, self._key_norm = (
+            source.tensor(name).to(device) if (name := f"{attention}.{part}_norm.weight") in known else None
+            for part in "qk"
+        )
         self._attention_norm = source.tensor(f"{prefix}.input_layernorm.weight").to(device)
         self._mlp_norm = source.tensor(f"{prefix}.post_attention_layernorm.weight").to(device)
 
@@ -75,6 +80,9 @@ class DecoderLayer:
             part.view(len(x), -1, self._config.head_dim)
             for part in torch.split(self._qkv(x), self._sizes, dim=-1)
         )
+        eps = self._config.rms_norm_eps
+        if self._query_norm is not None and self._key_norm is not None:
+            query, key = rms_norm(query, self._query_norm, eps), rms_norm(key, self._key_norm, eps)
         attention.write(self._index, rotate(key, cos, sin), value)
         mixed = attention.attend(self._index, rotate(query, cos, sin))
         return self._output(mixed.reshape(len(x), -1))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Row
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
@@ -11,13 +14,47 @@ from inference.scheduling.scheduler import Step
 from inference.scheduling.sequence import Sequence
 
 
-class ModelRunner:
-    """Stateless between steps, but for the KV tensors in ``attention``."""
+class StepModel(Protocol):
+    """A decoder with its keys and values. ``alignment``: prompt chunks that do not end their prompt, and prefix
+    hits, must end at a multiple of so many tokens, for the promise of the number format to hold."""
 
-    def __init__(self, decoder: Decoder, attention: AttentionBackend, device: str) -> None:
+    alignment: int
+
+    def forward(self, token_ids: Row[int], rows: Row[int], segments: Row[Segment]) -> Tensor:
+        """Computes the tokens of ``segments``, which lie one after another in ``token_ids``; those of length 1
+        come first. Writes keys and values; returns logits fp32 ``[len(rows), vocab]`` of the chosen rows.
+        """
+        ...
+
+
+class TorchModel:
+    """A :class:`StepModel` of torch's own operations, on any device."""
+
+    def __init__(
+        self, decoder: Decoder, attention: AttentionBackend, device: str, *, alignment: int = 1
+    ) -> None:
+        self.alignment = alignment
         self._decoder = decoder
         self._attention = attention
         self._device = device
+
+    def forward(self, token_ids: Row[int], rows: Row[int], segments: Row[Segment]) -> Tensor:
+        positions = [position for segment in segments for position in range(segment.start, segment.end)]
+        self._attention.prepare(segments)
+        return self._decoder.forward(
+            self._tensor(token_ids), self._tensor(positions), self._tensor(rows), self._attention
+        )
+
+    def _tensor(self, values: Row[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=self._device)
+
+
+class ModelRunner:
+    """Stateless between steps, but for the keys and values that the model holds."""
+
+    def __init__(self, model: StepModel) -> None:
+        self._model = model
+        self.alignment = model.alignment
 
     def execute(self, step: Step) -> tuple[list[Sequence], Tensor]:
         """Computes a step; writes keys and values.
@@ -26,24 +63,15 @@ class ModelRunner:
         ``[len(sequences), vocab]`` in that order.
         """
         token_ids: list[int] = []
-        positions: list[int] = []
         segments: list[Segment] = []
         sampling: list[Sequence] = []
         rows: list[int] = []
         for sequence, count in sorted(step.items(), key=lambda item: item[1] != 1):
             start, end = sequence.num_computed, sequence.num_computed + count
             token_ids += sequence.token_ids[start:end]
-            positions += range(start, end)
             segments.append(Segment(start, count, sequence.block_table))
             if end == sequence.num_tokens:
                 sampling.append(sequence)
                 rows.append(len(token_ids) - 1)
         with torch.inference_mode():
-            self._attention.prepare(segments)
-            logits = self._decoder.forward(
-                self._tensor(token_ids), self._tensor(positions), self._tensor(rows), self._attention
-            )
-        return sampling, logits
-
-    def _tensor(self, values: list[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=self._device)
+            return sampling, self._model.forward(token_ids, rows, segments)

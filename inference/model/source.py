@@ -8,7 +8,11 @@ from typing import Protocol
 from torch import Tensor
 
 from inference.config import ModelConfig
+from inference.errors import WeightsCorrupt
+from inference.loading.checkpoint import UnsupportedCheckpoint
 from inference.request import ChatMessage, PromptTokens
+
+EMBEDDING = "model.embed_tokens.weight"
 
 
 class TokenStreamSource(Protocol):
@@ -31,6 +35,8 @@ class TokenizerSource(Protocol):
 
     def stream(self) -> TokenStreamSource: ...
 
+    def token_bytes(self, token_id: int) -> bytes: ...
+
 
 class WeightSource(Protocol):
     """A checkpoint under Hugging Face's tensor names, q and k in rotate-half order, all fp32."""
@@ -44,3 +50,55 @@ class WeightSource(Protocol):
     def names(self) -> list[str]: ...
 
     def tensor(self, name: str) -> Tensor: ...
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor, without reading it."""
+        ...
+
+    def rows(self, name: str, first: int, last: int) -> Tensor:
+        """Rows ``first .. last - 1`` of a matrix, without reading the others. Not for q and k."""
+        ...
+
+
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The tensors of a model of this shape; each projection may have a bias beside them."""
+    hidden, ffn = config.hidden_size, config.intermediate_size
+    width, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+    layer: dict[str, tuple[int, ...]] = {
+        "input_layernorm": (hidden,),
+        "post_attention_layernorm": (hidden,),
+        "self_attn.q_proj": (width, hidden),
+        "self_attn.k_proj": (kv, hidden),
+        "self_attn.v_proj": (kv, hidden),
+        "self_attn.o_proj": (hidden, width),
+        "mlp.gate_proj": (ffn, hidden),
+        "mlp.up_proj": (ffn, hidden),
+        "mlp.down_proj": (hidden, ffn),
+    }
+    if config.architecture == "qwen3":
+        layer |= {"self_attn.q_norm": (config.head_dim,), "self_attn.k_norm": (config.head_dim,)}
+    table = (config.vocab_size, hidden)
+    head = {} if config.tie_word_embeddings else {"lm_head.weight": table}
+    return {EMBEDDING: table, "model.norm.weight": (hidden,), **head} | {
+        f"model.layers.{index}.{name}.weight": shape
+        for index in range(config.num_hidden_layers)
+        for name, shape in layer.items()
+    }
+
+
+def check_tensors(source: WeightSource) -> None:
+    """Raises ``WeightsCorrupt`` when a tensor is missing or has another shape than the configuration says, and
+    ``UnsupportedCheckpoint`` when there is one that the model would not use."""
+    expected, stored = expected_shapes(source.config), source.names()
+    for name in sorted(set(expected) - set(stored)):
+        raise WeightsCorrupt(f"The checkpoint lacks the tensor {name}.")
+    for name in stored:
+        projection = f"{name.removesuffix('.bias')}.weight"
+        if name not in expected and "_proj.bias" in name and projection in expected:
+            expected[name] = expected[projection][:1]
+        if name not in expected and not name.endswith(".rotary_emb.inv_freq"):
+            raise UnsupportedCheckpoint(f"The checkpoint has a tensor {name} that the engine does not know.")
+        if source.shape(name) != expected.get(name, source.shape(name)):
+            raise WeightsCorrupt(
+                f"The tensor {name} has the shape {source.shape(name)}, not {expected[name]}."
+            )

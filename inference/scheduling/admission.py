@@ -11,10 +11,23 @@ import threading
 from collections import Counter
 
 from inference.errors import DeadlineExceeded, InvalidRequest, Overloaded, PromptTooLong
-from inference.request import PromptTokens, SamplingParams, Share
+from inference.request import MAX_LOGPROBS, PromptTokens, SamplingParams, Share
 
 SHARE_OF_QUEUE = 0.5
 """The part of the queue that one share may fill."""
+MAX_STOPS, MAX_STOP_LENGTH, MAX_STOP_TOKENS = 16, 256, 128
+RANGES = (
+    ("max_tokens", 1, 1 << 31),
+    ("temperature", 0, 100),
+    ("top_k", -1, 1 << 31),
+    ("min_p", 0, 1),
+    ("repetition_penalty", 0.01, 10),
+    ("presence_penalty", -2, 2),
+    ("frequency_penalty", -2, 2),
+    ("seed", -(1 << 63), (1 << 63) - 1),
+    ("logprobs", 0, MAX_LOGPROBS),
+)
+"""The lowest and the highest value of each field. ``top_k`` of 0 or -1 sets no limit."""
 
 
 def validate(
@@ -28,22 +41,32 @@ def validate(
         raise InvalidRequest(f"The prompt holds a token outside 0..{vocab_size - 1}.")
     if not 0 <= prompt.public_prefix <= length:
         raise InvalidRequest("The public prefix is longer than the prompt.")
-    if params.max_tokens < 1:
-        raise InvalidRequest("max_tokens must be at least 1.")
-    if not (math.isfinite(params.temperature) and params.temperature >= 0):
-        raise InvalidRequest("temperature must be a number of at least 0.")
-    if not 0 < params.top_p <= 1:
-        raise InvalidRequest("top_p must lie in (0, 1].")
-    if params.top_k < 0:
-        raise InvalidRequest("top_k must be at least 0; 0 means no limit.")
-    if any(not text for text in params.stop):
-        raise InvalidRequest("A stop string must not be empty.")
+    _validate_sampling(params, vocab_size)
     if not (math.isfinite(share.weight) and share.weight > 0):
         raise InvalidRequest("A share's weight must be a number above 0.")
     if length + params.max_tokens > max_total:
         raise PromptTooLong(
             f"The prompt has {length} tokens and asks for up to {params.max_tokens} more; "
             f"at most {max_total} fit together."
+        )
+
+
+def _validate_sampling(params: SamplingParams, vocab_size: int) -> None:
+    """No comparison with NaN holds, so that it is refused with what is out of range."""
+    for name, lowest, highest in RANGES:
+        value = getattr(params, name)
+        if value is not None and not lowest <= value <= highest:
+            raise InvalidRequest(f"{name} must lie between {lowest} and {highest}.")
+    if not 0 < params.top_p <= 1:
+        raise InvalidRequest("top_p must be above 0 and at most 1.")
+    if len(params.stop) > MAX_STOPS or not all(0 < len(text) <= MAX_STOP_LENGTH for text in params.stop):
+        raise InvalidRequest(
+            f"stop must be at most {MAX_STOPS} strings of 1 to {MAX_STOP_LENGTH} characters."
+        )
+    ids = params.stop_token_ids
+    if len(ids) > MAX_STOP_TOKENS or not all(0 <= token < vocab_size for token in ids):
+        raise InvalidRequest(
+            f"stop_token_ids must be at most {MAX_STOP_TOKENS} tokens between 0 and {vocab_size - 1}."
         )
 
 
@@ -63,6 +86,10 @@ class QueueGate:
     @property
     def num_requests(self) -> int:
         return self._total_requests
+
+    @property
+    def num_tokens(self) -> int:
+        return self._total_tokens
 
     def enter(self, share_key: str, tokens: int, *, deadline_s: float | None = None) -> None:
         """Counts a request in.

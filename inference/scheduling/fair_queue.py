@@ -2,14 +2,15 @@
 
 Virtual token counters after Sheng et al., "Fairness in Serving Large Language Models" (OSDI 2024): each
 share's counter grows by the service it received divided by its weight, and the share with the smallest
-counter goes next. A share that comes back from idleness is lifted to the smallest counter among the active
-ones, so that nobody saves up credit; its debt is kept. Within a share requests go in the order of arrival,
-preempted ones first.
+counter goes next. A share that begins to wait is lifted to the smallest counter among those that wait, or to
+the counter of the last that did, so that nobody saves up credit; its debt is kept. Every class counts for
+itself: what waits behind a higher class is no measure for it. Within a share requests go in the order of
+arrival, preempted ones first.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 
 from inference.request import Priority, Share
@@ -18,6 +19,8 @@ from inference.scheduling.sequence import Sequence
 PROMPT_TOKEN_COST = 1.0
 OUTPUT_TOKEN_COST = 2.0
 MAX_REMEMBERED_SHARES = 10_000
+AGEING_S = 30.0
+"""After so many seconds at the head of its share's queue a request moves up one class."""
 
 
 class FairQueue:
@@ -27,10 +30,13 @@ class FairQueue:
 
     def __init__(self) -> None:
         self._queues: dict[Priority, dict[str, deque[Sequence]]] = {priority: {} for priority in Priority}
-        self._counters: dict[str, float] = {}
+        self._counters: dict[tuple[Priority, str], float] = {}
+        self._last_waiting: dict[Priority, str] = {}
         self._active: dict[str, int] = {}
         self._weights: dict[str, float] = {}
         self._length = 0
+        self.served: defaultdict[str, float] = defaultdict(float)
+        """The service of each share so far, in tokens as charged, not divided by its weight."""
 
     def __len__(self) -> int:
         return self._length
@@ -47,10 +53,6 @@ class FairQueue:
 
     def activate(self, share: Share) -> None:
         """Counts one more request of ``share``; its newest weight is used from now on."""
-        if share.key not in self._active:
-            floor = min((self._counters[key] for key in self._active), default=None)
-            own = self._counters.get(share.key, 0.0)
-            self._counters[share.key] = own if floor is None else max(own, floor)
         self._active[share.key] = self._active.get(share.key, 0) + 1
         self._weights[share.key] = share.weight
 
@@ -61,26 +63,34 @@ class FairQueue:
             del self._active[share.key], self._weights[share.key]
             self._prune()
 
-    def charge(self, share: Share, *, prompt_tokens: int = 0, output_tokens: int = 0) -> None:
-        """Adds served tokens to the share's counter."""
+    def charge(self, sequence: Sequence, *, prompt_tokens: int = 0, output_tokens: int = 0) -> None:
+        """Adds served tokens to the counter of the sequence's share."""
         cost = PROMPT_TOKEN_COST * prompt_tokens + OUTPUT_TOKEN_COST * output_tokens
-        self._counters[share.key] += cost / share.weight
+        self._counters[sequence.priority, sequence.share.key] += cost / sequence.share.weight
+        self.served[sequence.share.key] += cost
 
-    def counter(self, share: Share) -> float:
-        return self._counters.get(share.key, 0.0)
+    def counter(self, sequence: Sequence) -> float:
+        return self._counters[sequence.priority, sequence.share.key]
 
     def gap(self) -> float:
-        """The largest difference of weighted service between two active shares, in tokens."""
-        counters = [self._counters[key] for key in self._active]
-        return max(counters) - min(counters) if counters else 0.0
+        """The largest difference of weighted service between two shares that wait in one class, in tokens."""
+        waiting = [
+            [self._counters[priority, key] for key in shares] for priority, shares in self._queues.items()
+        ]
+        return max((max(counters) - min(counters) for counters in waiting if counters), default=0.0)
 
     def push(self, sequence: Sequence, *, front: bool = False) -> None:
         """Queues a sequence; ``front`` is for one that was preempted."""
-        queue = self._queues[sequence.priority].setdefault(sequence.share.key, deque())
+        priority, key = sequence.priority, sequence.share.key
+        shares = self._queues[priority]
+        if key not in shares:
+            own = self._counters.get((priority, key), 0.0)
+            self._counters[priority, key] = max(own, self._floor(priority))
+            shares[key] = deque()
         if front:
-            queue.appendleft(sequence)
+            shares[key].appendleft(sequence)
         else:
-            queue.append(sequence)
+            shares[key].append(sequence)
         self._length += 1
 
     def head(self) -> Sequence | None:
@@ -88,9 +98,26 @@ class FairQueue:
         for priority in Priority:
             shares = self._queues[priority]
             if shares:
-                key = min(shares, key=lambda share: (self._counters[share], shares[share][0].order))
+                key = min(shares, key=lambda key: (self._counters[priority, key], shares[key][0].order))
                 return shares[key][0]
         return None
+
+    def age(self, now: float) -> None:
+        """Moves heads that stood there too long up one class, so that no flood of a higher class starves them.
+
+        The time counts from when a request became the head: of a long queue one moves up in ``AGEING_S``, and
+        the rest stays in its class. A preempted one keeps its time.
+        """
+        for priority in list(Priority)[1:]:
+            for queue in list(self._queues[priority].values()):
+                head = queue[0]
+                if head.headed_at < 0:
+                    head.headed_at = now
+                elif now - head.headed_at >= AGEING_S:
+                    self.remove(head)
+                    head.priority = Priority(head.priority - 1)
+                    head.headed_at = -1.0
+                    self.push(head)
 
     def remove(self, sequence: Sequence) -> bool:
         """Takes a sequence out; False when it is not queued."""
@@ -106,13 +133,23 @@ class FairQueue:
             return False
         if not queue:
             del shares[sequence.share.key]
+            self._last_waiting[sequence.priority] = sequence.share.key
         self._length -= 1
         return True
+
+    def _floor(self, priority: Priority) -> float:
+        """The smallest counter of those that wait in a class, else the counter of the last that did."""
+        last = self._counters.get((priority, self._last_waiting.get(priority, "")), 0.0)
+        return min((self._counters[priority, key] for key in self._queues[priority]), default=last)
 
     def _prune(self) -> None:
         """Forgets idle shares without debt once there are very many; they would be lifted anyway."""
         if len(self._counters) > MAX_REMEMBERED_SHARES:
-            floor = min((self._counters[key] for key in self._active), default=max(self._counters.values()))
+            floors = {priority: self._floor(priority) for priority in Priority}
             self._counters = {
-                key: value for key, value in self._counters.items() if key in self._active or value > floor
+                (priority, key): value
+                for (priority, key), value in self._counters.items()
+                if key in self._active or value >= floors[priority]
             }
+            for key in set(self.served) - {key for _, key in self._counters}:
+                del self.served[key]

@@ -67,8 +67,9 @@ class Scheduler:
         self.kv.release(sequence)
         self.waiting.deactivate(sequence.share)
 
-    def schedule(self) -> Step:
-        """The next step, decodes first; empty when there is nothing to do."""
+    def schedule(self, now: float = 0.0) -> Step:
+        """The next step, decodes first; empty when there is nothing to do. ``now``: the engine's clock, s."""
+        self.waiting.age(now)
         step: Step = {}
         self._schedule_decodes(step)
         for sequence in sorted(self.running, key=self._rank):
@@ -83,11 +84,16 @@ class Scheduler:
         """
         sequence.num_computed += count
         self.kv.register_computed(sequence)
-        new_tokens = sequence.num_computed - max(sequence.num_charged, sequence.num_computed - count)
-        if new_tokens > 0:
-            output = max(0, min(new_tokens, sequence.num_computed - sequence.num_prompt))
-            self.waiting.charge(sequence.share, prompt_tokens=new_tokens - output, output_tokens=output)
-        sequence.num_charged = max(sequence.num_charged, sequence.num_computed)
+        first, end = max(sequence.num_charged, sequence.num_computed - count), sequence.num_computed
+        if end > first:
+            # The last prompt token brings the first output token, and the last output token is never computed.
+            prompt, last_prompt = sequence.num_prompt, sequence.num_prompt - 1
+            self.waiting.charge(
+                sequence,
+                prompt_tokens=max(0, min(end, prompt) - first),
+                output_tokens=max(0, end - max(first, last_prompt)),
+            )
+            sequence.num_charged = end
 
     def preempt(self, sequence: Sequence) -> None:
         """Sends a running sequence back to the front of its share's queue."""
@@ -108,7 +114,7 @@ class Scheduler:
                 raise RuntimeError(f"request {sequence.request_id} computed more than it has blocks for")
 
     def _rank(self, sequence: Sequence) -> tuple[int, float, int]:
-        return (sequence.priority, self.waiting.counter(sequence.share), sequence.order)
+        return (sequence.priority, self.waiting.counter(sequence), sequence.order)
 
     def _schedule_decodes(self, step: Step) -> None:
         for sequence in sorted(self.running, key=lambda item: (item.priority, item.order)):
@@ -161,9 +167,9 @@ class Scheduler:
             step.pop(victim, None)
 
     def _overdrawn(self, sequence: Sequence, *, by_blocks: bool) -> Sequence | None:
-        """Whom to preempt for a waiting sequence: the youngest of a lower class, else the youngest of a share
-        beyond its fair part of slots (or blocks) while the waiting one, once admitted, would stay within its
-        own."""
+        """Whom to preempt for a waiting sequence: the youngest of a lower class, else, for a share with nothing
+        running that would stay within its fair part of slots (or blocks), the youngest of one beyond its own.
+        Shares that all have requests running take turns by their counters, which costs no work done twice."""
         lower = [item for item in self.running if item.priority > sequence.priority]
         if lower:
             return max(lower, key=lambda item: (item.priority, item.order))
@@ -174,7 +180,7 @@ class Scheduler:
         total = self.kv.pool.num_blocks if by_blocks else self._max_running
         fair = {key: total * weight / sum(weights.values()) for key, weight in weights.items()}
         need = self.kv.blocks_for(sequence.num_tokens) if by_blocks else 1
-        if held[sequence.share.key] + need > fair[sequence.share.key]:
+        if held[sequence.share.key] or need > fair[sequence.share.key]:
             return None
         beyond = [
             item

@@ -13,7 +13,8 @@ from inference.request import Priority, SamplingParams, Share
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """Times are of the engine's monotonic clock, in seconds. ``in_gate``: the bounded queue counts it."""
+    """Times are of the engine's monotonic clock, in seconds. ``in_gate``: the bounded queue counts it; ``seed``: of
+    its chance."""
 
     request_id: str
     token_ids: list[int]
@@ -23,9 +24,12 @@ class Sequence:
     priority: Priority
     arrival: float
     order: int
+    seed: int = 0
     public_prefix: int = 0
     deadline: float | None = None
     in_gate: bool = False
+    headed_at: float = -1.0
+    """When it first stood at the head of its share's queue in its present class; below 0 means not yet."""
     num_computed: int = 0
     num_registered: int = 0
     num_charged: int = 0

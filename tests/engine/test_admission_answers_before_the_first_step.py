@@ -29,7 +29,7 @@ def engine(llama: TinyCheckpoint) -> Engine:
         (SHORT, greedy(temperature=-0.1), InvalidRequest),
         (SHORT, greedy(temperature=float("nan")), InvalidRequest),
         (SHORT, greedy(top_p=0.0), InvalidRequest),
-        (SHORT, greedy(top_k=-1), InvalidRequest),
+        (SHORT, greedy(top_k=-2), InvalidRequest),
         (SHORT, greedy(stop=("",)), InvalidRequest),
         (SHORT, greedy(98), PromptTooLong),
         (PromptTokens((1,) * 100), greedy(1), PromptTooLong),

@@ -146,10 +146,10 @@ def test_when_the_thread_dies_all_callers_are_told(engine: Engine) -> None:
     handles = [submit(engine, prompt, greedy(390)) for prompt in PROMPTS]
     next(iter_without_abort := iter(handles[0]))
 
-    def fail(step: object) -> None:
-        raise RuntimeError("the device is gone")
+    def fail(now: float) -> None:
+        raise RuntimeError("the books are wrong")
 
-    engine._runner.execute = fail  # type: ignore[method-assign,assignment]
+    engine._scheduler.schedule = fail  # type: ignore[method-assign,assignment]
     ends = [handle.result(20)[1] for handle in handles]
     assert all(isinstance(end.error, EngineStopped) for end in ends)
     assert isinstance(list(iter_without_abort)[-1], Finished)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from inference.engine.engine import Engine
 from inference.engine.handle import RequestHandle
 from inference.request import PromptTokens
-from tests.engine.tiny import ACME, GLOBEX, TinyCheckpoint, drive, make_config, make_prompts, submit
+from tests.engine.tiny import ACME, GLOBEX, TinyCheckpoint, drive, greedy, make_config, make_prompts, submit
 
 PROMPT = make_prompts(1, shortest=100, longest=101)[0]
 
@@ -38,3 +38,12 @@ def test_int8_hits_end_on_the_grid_of_prompt_chunks(llama: TinyCheckpoint) -> No
     engine = Engine(make_config(weight_format="int8"), llama)
     cached_tokens(engine, submit(engine, PROMPT))
     assert cached_tokens(engine, submit(engine, PROMPT)) == 64
+
+
+def test_a_flood_of_one_share_does_not_evict_anothers_prefix(llama: TinyCheckpoint) -> None:
+    engine = Engine(make_config(kv_cache_tokens=1024), llama)  # 64 blocks
+    assert cached_tokens(engine, submit(engine, PROMPT, share=GLOBEX)) == 0
+    for flood in make_prompts(40, seed=9, shortest=100, longest=140):
+        cached_tokens(engine, submit(engine, flood, greedy(4), share=ACME))
+    assert engine._scheduler.kv.pool.cached_of("acme") > 40
+    assert cached_tokens(engine, submit(engine, PROMPT, share=GLOBEX)) == 96

@@ -5,6 +5,7 @@ import pytest
 from inference.engine.engine import Engine
 from inference.engine.handle import RequestHandle
 from inference.request import Delta, Finished, Priority, PromptTokens, Share
+from inference.scheduling.fair_queue import AGEING_S
 from tests.engine.tiny import ACME, GLOBEX, TinyCheckpoint, drive, greedy, make_config, submit
 
 PROMPT = PromptTokens(tuple(range(20)))
@@ -68,6 +69,48 @@ def test_interactive_work_overtakes_batch_work(llama: TinyCheckpoint) -> None:
     assert done(urgent)
     drive(engine)
     assert [handle.result(0)[1].usage.completion_tokens for handle in batch] == [50] * 6
+
+
+def test_a_flood_of_interactive_work_does_not_starve_batch_work_for_ever(
+    llama: TinyCheckpoint,
+) -> None:
+    now = [0.0]
+    engine = Engine(make_config(max_running_requests=2), llama, clock=lambda: now[0])
+    patient = submit(engine, PROMPT, greedy(4), share=GLOBEX, priority=Priority.BATCH)
+    waited = None
+    for step in range(400):
+        while len(engine._requests) < 6:
+            submit(engine, PROMPT, greedy(4), share=ACME, priority=Priority.INTERACTIVE)
+            engine.step()
+        now[0] += 1.0
+        engine.step()
+        engine.check_integrity()
+        if done(patient):
+            waited = step
+            break
+    assert waited is not None
+    assert waited > AGEING_S, "it overtook interactive work at once"
+    assert waited < 4 * AGEING_S
+
+
+def test_a_backlog_of_batch_work_does_not_become_interactive_as_a_whole(llama: TinyCheckpoint) -> None:
+    now = [0.0]
+    config = make_config(max_running_requests=2, max_queued_requests=200)
+    engine = Engine(config, llama, clock=lambda: now[0])
+    backlog = [submit(engine, PROMPT, greedy(40), priority=Priority.BATCH) for _ in range(60)]
+    steps = round(6 * AGEING_S)
+    for _ in range(steps):
+        now[0] += 1.0
+        engine.step()
+    risen = [item for item in engine._scheduler.waiting if item.priority < Priority.BATCH]
+    assert len(risen) <= steps / AGEING_S
+    urgent = submit(engine, PROMPT, greedy(5))
+    for _ in range(15):
+        now[0] += 1.0
+        engine.step()
+    assert done(urgent), "it waits behind batch work that came before it"
+    drive(engine)
+    assert all(map(done, backlog))
 
 
 def test_interactive_work_gets_blocks_that_batch_work_holds(llama: TinyCheckpoint) -> None:

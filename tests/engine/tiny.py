@@ -59,6 +59,9 @@ class LetterTokenizer:
     def render_chat(self, messages: Sequence[ChatMessage]) -> PromptTokens:
         return PromptTokens(tuple(self.encode("".join(message.content for message in messages))))
 
+    def token_bytes(self, token_id: int) -> bytes:
+        return letters([token_id]).encode()
+
     def stream(self) -> LetterStream:
         return LetterStream()
 
@@ -81,19 +84,27 @@ class TinyCheckpoint:
     def tensor(self, name: str) -> torch.Tensor:
         return self._tensors[name]
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._tensors[name].shape)
+
+    def rows(self, name: str, first: int, last: int) -> torch.Tensor:
+        return self._tensors[name][first:last]
+
 
 def letters(token_ids: Sequence[int]) -> str:
     return "".join(chr(0x100 + token) for token in token_ids)
 
 
-def make_checkpoint(family: str) -> TinyCheckpoint:
-    """``llama`` (scaled rotary frequencies, untied) or ``qwen2`` (biases, tied embeddings)."""
+def make_checkpoint(family: str, **changes: Any) -> TinyCheckpoint:
+    """``llama`` (scaled rotary frequencies, untied) or ``qwen2`` (biases, tied embeddings), in a shape that
+    ``changes`` may alter."""
     torch.manual_seed(7)
+    shape = _SHAPE | changes
     model: Any
     if family == "llama":
-        model = LlamaForCausalLM(LlamaConfig(**_SHAPE, tie_word_embeddings=False, rope_parameters=_LLAMA3))
+        model = LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=False, rope_parameters=_LLAMA3))
     else:
-        model = Qwen2ForCausalLM(Qwen2Config(**_SHAPE, tie_word_embeddings=True))
+        model = Qwen2ForCausalLM(Qwen2Config(**shape, tie_word_embeddings=True))
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 torch.nn.init.normal_(parameter, std=0.5)
@@ -108,12 +119,11 @@ def make_checkpoint(family: str) -> TinyCheckpoint:
         num_hidden_layers=settings.num_hidden_layers,
         num_attention_heads=settings.num_attention_heads,
         num_key_value_heads=settings.num_key_value_heads,
-        head_dim=settings.hidden_size // settings.num_attention_heads,
+        head_dim=shape.get("head_dim", settings.hidden_size // settings.num_attention_heads),
         rms_norm_eps=settings.rms_norm_eps,
         rope_theta=settings.rope_parameters["rope_theta"],
         max_position_embeddings=settings.max_position_embeddings,
         tie_word_embeddings=settings.tie_word_embeddings,
-        attention_bias=family == "qwen2",
         rope_scaling=RopeScaling(4.0, 1.0, 4.0, 64) if family == "llama" else None,
         eos_token_ids=(EOS,),
     )

@@ -1,0 +1,184 @@
+#define _GNU_SOURCE
+#include "kernels.h"
+
+#include <cpuid.h>
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "threads.h"
+
+#define f16 f16_avx512
+#define i16 i16_avx512
+#include "avx512.h"
+#include "body.h"
+#undef ISA
+#undef NAMED
+#undef f16
+#undef i16
+#define f16 f16_avx2
+#define i16 i16_avx2
+#include "avx2.h"
+#include "body.h"
+#undef f16
+#undef i16
+
+static const Kernels *kernels;
+
+static int has(unsigned bits, unsigned wanted) { return (bits & wanted) == wanted; }
+
+/* Chooses the instruction set: "avx512", "avx2", or "" for the best there is. 0, or -1 when the processor or the
+ * system lacks it. */
+EXPORT int tessera_select(const char *name) {
+    unsigned a, b, c, d, state = 0, unused;
+    int narrow = 0, wide = 0;
+    if (__get_cpuid(1, &a, &b, &c, &d) && has(c, bit_OSXSAVE | bit_FMA)) {
+        __asm__("xgetbv" : "=a"(state), "=d"(unused) : "c"(0));     /* registers that the system saves */
+        if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+            narrow = has(state, 0x06) && has(b, bit_AVX2);
+            wide = narrow && has(state, 0xe6) && has(b, bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL) &&
+                   has(c, bit_AVX512VNNI) && __get_cpuid_count(7, 1, &a, &b, &c, &d) && has(a, bit_AVX512BF16);
+        }
+    }
+    const Kernels *chosen = NULL;
+    if (wide && (!strcmp(name, "avx512") || !*name)) chosen = &kernels_avx512;
+    else if (narrow && (!strcmp(name, "avx2") || !*name)) chosen = &kernels_avx2;
+    if (!chosen) return -1;
+    kernels = chosen;
+    return 0;
+}
+
+/* A phase: all rows through a layer. A slice of rows stays in the second-level cache while the panels pass. */
+static void linear(Walk *walk, const Linear *l, const Activations *in, int rows, Output to) {
+    const PanelKernel *panel = kernels->panels[l->format];
+    const int panels = l->n / PANEL, bytes = l->k * (l->format == BF16 ? 2 : 1);
+    const int slice = (400000 / bytes + 1) / 6 * 6 + 6, units = panels * ((rows + slice - 1) / slice);
+    const int batch = panels < 64 || rows > 48 ? 1 : 4;
+    for (int first; (first = take(walk, batch)) < units;) {
+        const int end = first + batch < units ? first + batch : units;
+        for (int u = first; u < end; u++) {
+            int row = u / panels * slice;
+            const int last = row + slice < rows ? row + slice : rows;
+            for (; row + 6 <= last; row += 6) panel[6](l, u % panels, in, (size_t)row, to);
+            if (row < last) panel[last - row](l, u % panels, in, (size_t)row, to);
+        }
+        finish(walk, end - first);
+    }
+    leave(walk, units);
+}
+
+enum { ROWS_AT_ONCE = 8, PHASES_OF_LAYER = 10, PHASES_OF_HEAD = 2 };
+
+static void quantize_rows(Walk *walk, Pass *p, const float *x, int rows, const Linear *reader) {
+    for (int first; (first = take(walk, ROWS_AT_ONCE)) < rows;) {
+        const int end = first + ROWS_AT_ONCE < rows ? first + ROWS_AT_ONCE : rows;
+        for (int row = first; row < end; row++)
+            kernels->quantize(x + (size_t)row * reader->k, 1.0f, NULL, reader->k, reader->format, &p->acts, (size_t)row);
+        finish(walk, end - first);
+    }
+    leave(walk, rows);
+}
+
+/* The rows of x, or those `chosen`, normalized and quantized for `reader`. */
+static void normalize_rows(Walk *walk, Pass *p, const float *x, const int32_t *chosen, int rows, const float *norm,
+                           const Linear *reader) {
+    const int batch = chosen ? 1 : ROWS_AT_ONCE;
+    for (int first; (first = take(walk, batch)) < rows;) {
+        const int end = first + batch < rows ? first + batch : rows;
+        for (int row = first; row < end; row++) {
+            const float *from = x + (size_t)(chosen ? chosen[row] : row) * reader->k;
+            const float factor = kernels->inverse_rms(from, reader->k, p->model->eps);
+            kernels->quantize(from, factor, norm, reader->k, reader->format, &p->acts, (size_t)row);
+        }
+        finish(walk, end - first);
+    }
+    leave(walk, rows);
+}
+
+static void attend_all(Walk *walk, Pass *p, const Layer *layer) {
+    for (int unit; (unit = take(walk, 1)) < p->num_units; finish(walk, 1)) {
+        const Segment *segment = &p->step->segments[p->unit_segment[unit]];
+        const int first = p->unit_token[unit];
+        for (int t = first; t < segment->length && t < first + p->tile; t++)
+            kernels->place(p, layer, segment, segment->first + t);
+    }
+    leave(walk, p->num_units);
+    const int kv_heads = p->model->kv_heads;
+    for (int unit; (unit = take(walk, 1)) < p->num_units * kv_heads; finish(walk, 1)) {
+        const int u = p->num_units - 1 - unit / kv_heads;   /* late tokens first: they take longest */
+        const Segment *segment = &p->step->segments[p->unit_segment[u]];
+        const int left = segment->length - p->unit_token[u];
+        kernels->attend(p, layer, segment, unit % kv_heads, p->unit_token[u], left < p->tile ? left : p->tile,
+                        p->mixed, &p->scratch[walk->thread]);
+    }
+    leave(walk, p->num_units * kv_heads);
+}
+
+static void forward(Walk *walk, void *context) {
+    Pass *p = context;
+    const Model *m = p->model;
+    const int n = p->step->num_rows;
+    float *x = p->step->x;
+    for (int i = 0; i < m->num_layers; i++) {   /* PHASES_OF_LAYER phases */
+        const Layer *l = &m->layers[i];
+        normalize_rows(walk, p, x, NULL, n, l->attention_norm, &l->qkv);
+        linear(walk, &l->qkv, &p->acts, n, (Output){p->mixed, l->qkv.n, STORE});
+        attend_all(walk, p, l);
+        quantize_rows(walk, p, p->mixed, n, &l->output);
+        linear(walk, &l->output, &p->acts, n, (Output){x, m->hidden, ADD});
+        normalize_rows(walk, p, x, NULL, n, l->mlp_norm, &l->gate_up);
+        linear(walk, &l->gate_up, &p->acts, n, (Output){p->wide, m->ffn, SWIGLU});
+        quantize_rows(walk, p, p->wide, n, &l->down);
+        linear(walk, &l->down, &p->acts, n, (Output){x, m->hidden, ADD});
+    }
+    normalize_rows(walk, p, x, p->step->chosen, p->step->num_chosen, m->norm, &m->head);
+    linear(walk, &m->head, &p->acts, p->step->num_chosen, (Output){p->step->logits, m->head.n, STORE});
+}
+
+/* Memory from one arena. With a null arena it only counts. */
+static void *grab(char **arena, size_t *used, size_t bytes) {
+    void *at = *arena ? *arena + *used : NULL;
+    *used += (bytes + 127) / 64 * 64;
+    return at;
+}
+
+static size_t lay_out(Pass *p, char *arena, int threads) {
+    const Model *m = p->model;
+    const size_t n = (size_t)p->step->num_rows, width = (size_t)m->heads * m->head_dim;
+    const size_t qkv = width + 2 * (size_t)m->kv_heads * m->head_dim;
+    size_t k = (size_t)(m->hidden > m->ffn ? m->hidden : m->ffn), used = 0;
+    k = width > k ? width : k;
+    p->mixed = grab(&arena, &used, n * qkv * sizeof(float));
+    p->wide = grab(&arena, &used, n * (size_t)m->ffn * sizeof(float));
+    p->q = grab(&arena, &used, n * width * sizeof(uint16_t));
+    p->acts.q = grab(&arena, &used, n * k);
+    p->acts.scale = grab(&arena, &used, n * (k / GROUP) * sizeof(float));
+    p->acts.offset = grab(&arena, &used, n * (k / GROUP) * sizeof(int32_t));
+    p->acts.h = grab(&arena, &used, n * k * sizeof(uint16_t));
+    p->scratch = grab(&arena, &used, sizeof(Scratch) * (size_t)threads);
+    p->phases = grab(&arena, &used, sizeof(Phase) * (size_t)(m->num_layers * PHASES_OF_LAYER + PHASES_OF_HEAD));
+    p->unit_segment = grab(&arena, &used, (size_t)p->num_units * sizeof(int));
+    p->unit_token = grab(&arena, &used, (size_t)p->num_units * sizeof(int));
+    return used;
+}
+
+/* Computes a step and writes its keys and values. 0, or -1 when memory is short: nothing was written then. */
+EXPORT int tessera_forward(Team *team, const Model *model, const Step *step) {
+    Pass p = {.model = model, .step = step, .tile = MAX_ROWS / (model->heads / model->kv_heads)};
+    for (int i = 0; i < step->num_segments; i++) p.num_units += (step->segments[i].length + p.tile - 1) / p.tile;
+    const size_t bytes = lay_out(&p, NULL, team->size);
+    if (bytes > team->arena_bytes) {    /* kept for the next step: fresh pages would have to be cleared */
+        free(team->arena);
+        team->arena = aligned_alloc(64, bytes);
+        team->arena_bytes = team->arena ? bytes : 0;
+    }
+    if (!team->arena) return -1;
+    lay_out(&p, team->arena, team->size);
+    for (int i = 0, u = 0; i < step->num_segments; i++)
+        for (int t = 0; t < step->segments[i].length; t += p.tile, u++) {
+            p.unit_segment[u] = i;
+            p.unit_token[u] = t;
+        }
+    run(team, forward, &p, p.phases, model->num_layers * PHASES_OF_LAYER + PHASES_OF_HEAD);
+    return 0;
+}

@@ -1,0 +1,114 @@
+/* Kernels for x86-64 processors: int8 and bf16 linear layers, paged attention over a bf16 cache, and the decoder that
+ * strings them together. Plain C, called through ctypes, which releases the interpreter's lock; it needs neither
+ * Python nor torch.
+ *
+ * What always holds: a row of a result depends on the same row of the input and on the row's own sequence alone, and
+ * so does the order of the operations that make it. No neighbour in a batch, no cut of a prompt into chunks and no
+ * number of threads changes a row by one bit.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    GROUP = 64,     /* activations that share a scale, along the input of a layer */
+    PANEL = 32,     /* output columns that lie together in a packed weight */
+    BLOCK = 16,     /* positions in a block of the KV cache */
+    SPAN = 128,     /* positions that attention takes at a time */
+    MAX_ROWS = 48,  /* rows of an attention unit */
+    MAX_HEAD = 256,
+};
+
+#define EXPORT __attribute__((visibility("default")))
+
+enum { INT8 = 0, BF16 = 1 };
+
+/* A packed weight: INT8 as [n/PANEL][k/4][PANEL][4] of w + 128, BF16 as [n/PANEL][k/2][PANEL][2]. n is a multiple of
+ * PANEL, k of GROUP. */
+typedef struct {
+    int32_t format, n, k;
+    const void *weight;
+    const float *scale;                         /* [n]; INT8 only */
+    const float *bias;                          /* [n] or null */
+} Linear;
+
+typedef struct {
+    Linear qkv, output, gate_up, down;          /* gate_up: each panel holds 16 of gate, then the same 16 of up */
+    const float *attention_norm, *mlp_norm;     /* [hidden] */
+    const float *query_norm, *key_norm;         /* [head_dim] or null */
+    uint16_t *keys;                             /* [blocks][kv_heads][head_dim/2][BLOCK][2] bf16 */
+    uint16_t *values;                           /* [blocks][kv_heads][BLOCK/2][head_dim][2] bf16 */
+} Layer;
+
+typedef struct {
+    int32_t num_layers, hidden, ffn, heads, kv_heads, head_dim;
+    float eps;
+    const Layer *layers;
+    const float *norm;                          /* [hidden] */
+    Linear head;
+    const float *cosines, *sines;               /* [positions][head_dim/2] */
+} Model;
+
+/* Tokens of one sequence: rows first .. first + length - 1 of the step, at positions start .. */
+typedef struct {
+    int32_t first, length, start, unused;
+    const int32_t *blocks;
+} Segment;
+
+typedef struct {
+    int32_t num_rows, num_segments, num_chosen, unused;
+    float *x;                                   /* [num_rows][hidden]: embeddings in, hidden states out */
+    const Segment *segments;
+    const int32_t *chosen;                      /* rows whose logits are wanted */
+    float *logits;                              /* [num_chosen][head.n] */
+} Step;
+
+/* Rows of activations in the format of the layer that reads them. */
+typedef struct {
+    int8_t *q;                                  /* [rows][k] */
+    float *scale;                               /* [rows][k/GROUP] */
+    int32_t *offset;                            /* [rows][k/GROUP]: -128 * the group's sum, undoes the weights' + 128 */
+    uint16_t *h;                                /* bf16 [rows][k] */
+} Activations;
+
+typedef enum { STORE, ADD, SWIGLU } Emit;
+
+typedef struct {
+    float *at;
+    int ld;                                     /* floats from one row to the next */
+    Emit how;
+} Output;
+
+/* One thread's notes on an attention unit. */
+typedef struct {
+    _Alignas(64) uint16_t q[MAX_ROWS * MAX_HEAD];
+    _Alignas(64) float scores[MAX_ROWS * SPAN];
+    _Alignas(64) uint16_t weights[MAX_ROWS * SPAN];
+    _Alignas(64) float out[MAX_ROWS * MAX_HEAD];
+    float top[MAX_ROWS], sum[MAX_ROWS], fade[MAX_ROWS];
+    int position[MAX_ROWS];
+} Scratch;
+
+/* What a step needs beside the model, and one set of kernels. */
+typedef struct {
+    const Model *model;
+    const Step *step;
+    float *mixed;                               /* [rows][max(qkv.n, heads * head_dim)] */
+    float *wide;                                /* [rows][ffn] */
+    uint16_t *q;                                /* bf16 [rows][heads][head_dim] */
+    Activations acts;
+    Scratch *scratch;                           /* one a thread */
+    int tile;                                   /* tokens of an attention unit */
+    int num_units;
+    int *unit_segment, *unit_token;
+    struct Phase *phases;
+} Pass;
+
+typedef void (*PanelKernel)(const Linear *, int panel, const Activations *, size_t row, Output);
+
+typedef struct {
+    PanelKernel panels[2][7];                   /* by format and number of rows */
+    void (*quantize)(const float *x, float factor, const float *weight, int k, int format, Activations *, size_t row);
+    float (*inverse_rms)(const float *x, int k, float eps);
+    void (*place)(const Pass *, const Layer *, const Segment *, int row);
+    void (*attend)(const Pass *, const Layer *, const Segment *, int head, int token, int tokens, float *out, Scratch *);
+} Kernels;

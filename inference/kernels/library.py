@@ -1,0 +1,137 @@
+"""The kernels as Python sees them: the structures of ``kernels.h`` and a team of threads that runs steps."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import weakref
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from inference.kernels.build import KernelsUnavailable, load_library
+
+GROUP = 64
+"""Activations that share a scale; inputs of a layer are a multiple of it."""
+PANEL = 32
+"""Output columns that lie together in a packed weight."""
+BLOCK = 16
+"""Positions in a block of the KV cache."""
+MAX_ROWS = 48
+MAX_HEAD_DIM = 256
+MOST_THREADS = 16
+INT8, BF16 = 0, 1
+
+InstructionSet = Literal["", "avx512", "avx2"]
+_int, _address = ctypes.c_int32, ctypes.c_void_p
+
+
+class Linear(ctypes.Structure):
+    _fields_ = (
+        ("format", _int),
+        ("n", _int),
+        ("k", _int),
+        ("weight", _address),
+        ("scale", _address),
+        ("bias", _address),
+    )
+
+
+class Layer(ctypes.Structure):
+    _fields_ = (
+        ("qkv", Linear),
+        ("output", Linear),
+        ("gate_up", Linear),
+        ("down", Linear),
+        ("attention_norm", _address),
+        ("mlp_norm", _address),
+        ("query_norm", _address),
+        ("key_norm", _address),
+        ("keys", _address),
+        ("values", _address),
+    )
+
+
+class Model(ctypes.Structure):
+    _fields_ = (
+        ("num_layers", _int),
+        ("hidden", _int),
+        ("ffn", _int),
+        ("heads", _int),
+        ("kv_heads", _int),
+        ("head_dim", _int),
+        ("eps", ctypes.c_float),
+        ("layers", ctypes.POINTER(Layer)),
+        ("norm", _address),
+        ("head", Linear),
+        ("cosines", _address),
+        ("sines", _address),
+    )
+
+
+class Segment(ctypes.Structure):
+    _fields_ = (("first", _int), ("length", _int), ("start", _int), ("unused", _int), ("blocks", _address))
+
+
+class Step(ctypes.Structure):
+    _fields_ = (
+        ("num_rows", _int),
+        ("num_segments", _int),
+        ("num_chosen", _int),
+        ("unused", _int),
+        ("x", _address),
+        ("segments", ctypes.POINTER(Segment)),
+        ("chosen", _address),
+        ("logits", _address),
+    )
+
+
+def address(tensor: Tensor) -> int:
+    """Where a contiguous tensor's data lies. The caller keeps the tensor alive."""
+    if not tensor.is_contiguous():
+        raise ValueError("the kernels read contiguous tensors only")
+    return tensor.data_ptr()
+
+
+def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Processors that this process may use: its affinity, cut to the quota of its container (cgroup v2)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        allowed, period = quota.read_text(encoding="ascii").split()
+        return max(1, min(cores, int(allowed) // int(period)))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return cores
+
+
+def default_threads() -> int:
+    """Threads of a step unless the settings say otherwise. They wait for each other many times a step, so that
+    more than a few cost more than they bring."""
+    return min(usable_cores(), MOST_THREADS)
+
+
+class Team:
+    """Threads that compute steps together. One call at a time.
+
+    ``instructions`` asks for one instruction set, for the whole process; empty means the best there is. Raises
+    ``KernelsUnavailable``.
+    """
+
+    def __init__(self, num_threads: int = 0, instructions: InstructionSet = "") -> None:
+        self._library = load_library()
+        new, free = self._library.tessera_team_new, self._library.tessera_team_free
+        new.restype, new.argtypes = _address, [ctypes.c_int]
+        free.restype, free.argtypes = None, [_address]
+        self._forward = self._library.tessera_forward
+        self._forward.argtypes = [_address, ctypes.POINTER(Model), ctypes.POINTER(Step)]
+        if self._library.tessera_select(instructions.encode()) != 0:
+            raise KernelsUnavailable(f"This processor lacks {instructions or 'AVX2'}.")
+        self._team: int | None = new(num_threads or default_threads())
+        if not self._team:
+            raise MemoryError("no threads for the kernels")
+        weakref.finalize(self, free, self._team)
+
+    def forward(self, model: Model, step: Step) -> None:
+        """Runs one step; see ``tessera_forward``. Raises ``MemoryError``; nothing was written then."""
+        if self._forward(self._team, ctypes.byref(model), ctypes.byref(step)) != 0:
+            raise MemoryError("no memory for a step")

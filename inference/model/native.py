@@ -1,0 +1,192 @@
+"""The decoder on the compiled kernels: weights in panels, a KV cache in bf16, one call per step.
+
+What always holds: a row of logits depends on its own sequence alone, to the bit, whatever else is in the step and
+however its prompt was cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inference.attention.base import Segment
+from inference.config import ModelConfig
+from inference.kernels import library
+from inference.kernels.library import BLOCK, GROUP, MAX_HEAD_DIM, MAX_ROWS, InstructionSet, Team, address
+from inference.model.rope import rotations
+from inference.model.source import EMBEDDING, WeightSource, check_tensors
+from inference.quantization.panels import PanelFormat, PanelLinear, from_tensor, interleave, joined_bias
+
+
+def unsupported(config: ModelConfig, block_size: int) -> str | None:
+    """Why the kernels cannot run a model of this shape, or None when they can."""
+    if block_size != BLOCK:
+        return f"the block size is {block_size}, not {BLOCK}"
+    if config.head_dim % 64 or config.head_dim > MAX_HEAD_DIM:
+        return f"heads have {config.head_dim} dimensions"
+    if config.hidden_size % GROUP or config.intermediate_size % GROUP:
+        return f"the sizes {config.hidden_size} and {config.intermediate_size} are no multiples of {GROUP}"
+    if config.num_attention_heads // config.num_key_value_heads > MAX_ROWS:
+        return "too many query heads share a key head"
+    return None
+
+
+def _lazy_zeros(shape: tuple[int, ...]) -> Tensor:
+    """bf16 zeros in fresh pages of the system, which take memory only once they are written."""
+    return torch.from_numpy(np.zeros(shape, dtype=np.int16)).view(torch.bfloat16)
+
+
+class NativeDecoder:
+    """A :class:`inference.model.runner.StepModel` on the processor.
+
+    Memory: the packed weights and ``num_blocks`` blocks of keys and values. Raises what ``check_tensors``
+    raises, ``KernelsUnavailable`` where there are no kernels.
+    """
+
+    alignment = 1
+
+    def __init__(
+        self,
+        source: WeightSource,
+        weight_format: PanelFormat,
+        *,
+        num_blocks: int,
+        max_positions: int,
+        num_threads: int = 0,
+        instructions: InstructionSet = "",
+    ) -> None:
+        check_tensors(source)
+        self._team = Team(num_threads, instructions)
+        self._config = config = source.config
+        self._source, self._format = source, weight_format
+        self._names = set(source.names())
+        self._kept: list[Tensor | PanelLinear] = []
+        shape = (
+            config.num_hidden_layers,
+            num_blocks,
+            config.num_key_value_heads,
+            config.head_dim,
+            BLOCK,
+        )
+        self._keys, self._values = _lazy_zeros(shape), _lazy_zeros(shape)
+        self._head, self._embedding = self._read_embedding()
+        layers = [self._read_layer(index) for index in range(config.num_hidden_layers)]
+        self._layers = (library.Layer * len(layers))(*layers)
+        cosines, sines = rotations(config, max_positions)
+        self._model = library.Model(
+            num_layers=config.num_hidden_layers,
+            hidden=config.hidden_size,
+            ffn=config.intermediate_size,
+            heads=config.num_attention_heads,
+            kv_heads=config.num_key_value_heads,
+            head_dim=config.head_dim,
+            eps=config.rms_norm_eps,
+            layers=self._layers,
+            norm=self._vector("model.norm.weight"),
+            head=self._head.struct,
+            cosines=self._keep(cosines),
+            sines=self._keep(sines),
+        )
+        del self._source
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of weights and of the KV cache."""
+        return sum(item.nbytes for item in self._kept) + self._keys.nbytes + self._values.nbytes
+
+    def forward(
+        self,
+        token_ids: Sequence[int],
+        rows: Sequence[int],
+        segments: Sequence[Segment],
+    ) -> Tensor:
+        """See ``StepModel``."""
+        ids = torch.tensor(token_ids, dtype=torch.int64)
+        hidden = self._embed(ids).contiguous()
+        tables = [torch.tensor(segment.block_table, dtype=torch.int32) for segment in segments]
+        laid = (library.Segment * len(segments))()
+        first = 0
+        for slot, segment, table in zip(laid, segments, tables, strict=True):
+            slot.first, slot.length, slot.start, slot.blocks = (
+                first,
+                segment.length,
+                segment.start,
+                address(table),
+            )
+            first += segment.length
+        chosen = torch.tensor(rows, dtype=torch.int32)
+        logits = torch.empty(len(rows), self._head.n)
+        step = library.Step(
+            num_rows=len(ids),
+            num_segments=len(segments),
+            num_chosen=len(rows),
+            x=address(hidden),
+            segments=laid,
+            chosen=address(chosen),
+            logits=address(logits),
+        )
+        self._team.forward(self._model, step)
+        return logits[:, : self._config.vocab_size]
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        if isinstance(self._embedding, PanelLinear):
+            return self._embedding.gather(ids)
+        return self._embedding[ids].float()
+
+    def _keep(self, tensor: Tensor) -> int:
+        """Keeps a tensor alive as long as the model; returns its address."""
+        kept = tensor.contiguous()
+        self._kept.append(kept)
+        return address(kept)
+
+    def _vector(self, name: str) -> int | None:
+        return self._keep(self._source.tensor(name).float()) if name in self._names else None
+
+    def _optional(self, name: str) -> Tensor | None:
+        return self._source.tensor(name) if name in self._names else None
+
+    def _pack(self, weight: Tensor, bias: Tensor | None = None) -> library.Linear:
+        rows, inputs = weight.shape
+        packed = PanelLinear(from_tensor(weight), (rows, inputs), self._format, bias)
+        self._kept.append(packed)
+        return packed.struct
+
+    def _read_embedding(self) -> tuple[PanelLinear, PanelLinear | Tensor]:
+        """The output layer, and what embeds tokens: the same when they are tied."""
+        config, source = self._config, self._source
+        shape = (config.vocab_size, config.hidden_size)
+        name = EMBEDDING if config.tie_word_embeddings else "lm_head.weight"
+        head = PanelLinear(lambda first, last: source.rows(name, first, last), shape, self._format)
+        self._kept.append(head)
+        if config.tie_word_embeddings:
+            return head, head
+        return head, source.tensor(EMBEDDING).to(torch.bfloat16)
+
+    def _read_layer(self, index: int) -> library.Layer:
+        config, prefix = self._config, f"model.layers.{index}"
+        attention, mlp = f"{prefix}.self_attn", f"{prefix}.mlp"
+        tensor = self._source.tensor
+        qkv = [tensor(f"{attention}.{name}_proj.weight") for name in "qkv"]
+        biases = [self._optional(f"{attention}.{name}_proj.bias") for name in "qkv"]
+        gate_up = interleave(tensor(f"{mlp}.gate_proj.weight"), tensor(f"{mlp}.up_proj.weight"))
+        mlp_biases = [self._optional(f"{mlp}.{name}_proj.bias") for name in ("gate", "up")]
+        gate_up_bias = joined_bias(mlp_biases, [config.intermediate_size] * 2)
+        if gate_up_bias is not None:
+            gate_up_bias = interleave(*gate_up_bias.unsqueeze(1).chunk(2)).flatten()
+        return library.Layer(
+            qkv=self._pack(torch.cat(qkv), joined_bias(biases, [len(part) for part in qkv])),
+            output=self._pack(
+                tensor(f"{attention}.o_proj.weight"), self._optional(f"{attention}.o_proj.bias")
+            ),
+            gate_up=self._pack(gate_up, gate_up_bias),
+            down=self._pack(tensor(f"{mlp}.down_proj.weight"), self._optional(f"{mlp}.down_proj.bias")),
+            attention_norm=self._vector(f"{prefix}.input_layernorm.weight"),
+            mlp_norm=self._vector(f"{prefix}.post_attention_layernorm.weight"),
+            query_norm=self._vector(f"{attention}.q_norm.weight"),
+            key_norm=self._vector(f"{attention}.k_norm.weight"),
+            keys=address(self._keys[index]),
+            values=address(self._values[index]),
+        )
