@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 export PORT
 
-.PHONY: help run test test-postgres lint lock reset bench gpu weights clean-venv
+.PHONY: help run test test-postgres lint lock reset bench bench-peers gpu weights clean-venv
 help:  ## Shows this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -43,13 +43,24 @@ lint: .venv/dev.stamp  ## Style, types and the import contract.
 
 lock: .venv/dev.stamp  ## Writes the lock files anew from requirements/*.in.
 	$(PIP) install -q pip-tools
-	cd requirements && ../$(BIN)/pip-compile -q --generate-hashes --unsafe-package torch --strip-extras --no-header \
-	  --no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o lock.txt app.in
-	cd requirements && ../$(BIN)/pip-compile -q --generate-hashes --unsafe-package torch --strip-extras --no-header \
-	  --no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o dev-lock.txt dev.in
+	for name in app:lock dev:dev-lock; do \
+	  (cd requirements && ../$(BIN)/pip-compile -q --generate-hashes --unsafe-package torch --strip-extras --no-header \
+	    --no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	    -o $${name#*:}.txt $${name%:*}.in) || exit 1; \
+	  sed -i '/^# WARNING/,$$d' requirements/$${name#*:}.txt; \
+	  sed -i '1i # Made by `make lock` from the .in files. torch is in torch.txt.' requirements/$${name#*:}.txt; \
+	done
 
 bench: .venv/dev.stamp weights  ## Runs the benchmarks; results go to benchmarks/results/.
 	$(BIN)/python -m benchmarks.first_token
+
+bench-peers:  ## Installs the engines that ours is measured against, each in an environment of its own.
+	for name in vllm llamacpp transformers; do \
+	  $(PYTHON) -m venv .venv-peers/$$name && \
+	  .venv-peers/$$name/bin/pip install -q -r requirements/torch.txt && \
+	  .venv-peers/$$name/bin/pip install -q -r benchmarks/engine/peers/$$name.txt || exit 1; \
+	done
+	.venv-peers/vllm/bin/pip uninstall -q -y torchvision torchaudio torchcodec  # builds for CUDA, not needed for text
 
 gpu: .venv/dev.stamp  ## Runs the checks that need a CUDA device; says so when there is none.
 	$(BIN)/python -m benchmarks.gpu

@@ -3,7 +3,8 @@
     python -m benchmarks.retrieval ../shared/eval/retrieval/scifact
 
 The folder holds ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/test.tsv``. Title and text are one passage,
-the index is the embedded one, embeddings are rounded to float16 like rows are. Prints one JSON object.
+the index is the embedded one, embeddings are rounded to float16 like rows are. Prints one JSON object,
+the date and the machine in it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import sys
 import tempfile
 import uuid
 from collections import defaultdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks.product import machine
 
 COLLECTION = uuid.UUID(int=1)
 
@@ -107,7 +111,9 @@ def main(arguments: list[str]) -> None:
 
     weights = catalog.path(options.embedder, env().models_dir)
     embedder = SentenceTransformerEmbedder(weights, options.embedder)
-    print(json.dumps(measure(options.folder, embedder), indent=2))
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    result = {"date": date, "machine": machine(), **measure(options.folder, embedder)}
+    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":
