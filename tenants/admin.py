@@ -1,11 +1,12 @@
 """The operator's pages. They show every organisation, so each of them runs in the system scope, to its
-last byte.
+last byte. Their sign-in is everybody's, which counts attempts; Django's own does not.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import User
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     _UserAdmin = UserAdmin[User]
 else:
     _Admin, _UserAdmin = admin.ModelAdmin, UserAdmin
+
+
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 
 class SystemScopeAdmin(_Admin):

@@ -1,11 +1,14 @@
 """Who belongs to an organisation: adding, changing and removing members.
 
 What always holds: nobody gives or takes a role above the own one, nobody changes the own role, and an
-organisation keeps an owner. A change is locked on the organisation, so that two owners cannot demote each
-other at once.
+organisation keeps an owner. A change is locked on the organisation and decided by roles read under the lock, so
+that of two changes at once the later one knows the earlier.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
@@ -35,36 +38,35 @@ def add_member(*, actor: Membership, name: str, role: str) -> Membership | None:
     Returns ``None`` when there is no such account: show the same answer for both. Raises ``NotAllowed`` or
     ``Refused``.
     """
-    _check_gives(actor, role)
-    user = find_account(name)
-    if user is None:
-        return None
-    membership, _ = Membership.objects.get_or_create(
-        organization_id=actor.organization_id, user_id=user.pk, defaults={"role": role}
-    )
+    with _changing(actor) as by:
+        _check_gives(by, role)
+        user = find_account(name)
+        if user is None:
+            return None
+        membership, _ = Membership.objects.get_or_create(
+            organization_id=by.organization_id, user_id=user.pk, defaults={"role": role}
+        )
     return membership
 
 
 def change_role(*, actor: Membership, member: Membership, role: str) -> None:
     """Gives ``member`` another role. Raises ``NotAllowed`` or ``Refused``."""
-    _check_gives(actor, role)
-    _check_touches(actor, member)
-    if actor.pk == member.pk:
-        raise NotAllowed("Nobody changes the own role. Ask another owner.")
-    with transaction.atomic():
-        _lock(actor)
+    with _changing(actor) as by:
+        _check_gives(by, role)
+        touched = _touched(by, member)
+        if by.pk == touched.pk:
+            raise NotAllowed("Nobody changes the own role. Ask another owner.")
         if role != Role.OWNER:
-            _check_not_last_owner(member)
-        Membership.objects.filter(pk=member.pk).update(role=role)
+            _check_not_last_owner(touched)
+        Membership.objects.filter(pk=touched.pk).update(role=role)
 
 
 def remove_member(*, actor: Membership, member: Membership) -> None:
     """Ends a membership; the person's API keys end with it. Raises ``NotAllowed`` or ``Refused``."""
-    _check_touches(actor, member)
-    with transaction.atomic():
-        _lock(actor)
-        _check_not_last_owner(member)
-        Membership.objects.filter(pk=member.pk).delete()
+    with _changing(actor) as by:
+        touched = _touched(by, member)
+        _check_not_last_owner(touched)
+        Membership.objects.filter(pk=touched.pk).delete()
 
 
 def find_account(name: str) -> AbstractBaseUser | None:
@@ -94,11 +96,27 @@ def _check_gives(actor: Membership, role: str) -> None:
         raise NotAllowed("Your role does not allow you to give this role.")
 
 
-def _check_touches(actor: Membership, member: Membership) -> None:
+@contextmanager
+def _changing(actor: Membership) -> Iterator[Membership]:
+    """Locks the organisation for a change by ``actor``, whose membership it reads anew."""
+    with transaction.atomic():
+        Organization.objects.select_for_update().get(pk=actor.organization_id)
+        now = Membership.objects.filter(pk=actor.pk).first()
+        if now is None:
+            raise NotAllowed("You do not belong to this organisation any more.")
+        yield now
+
+
+def _touched(actor: Membership, member: Membership) -> Membership:
+    """The member as it is now, if ``actor`` may change it."""
     if member.organization_id != actor.organization_id:
         raise NotAllowed("This member belongs to another organisation.")
-    if not may_manage(actor) or _RANK.get(member.role, 0) > _RANK[actor.role]:
+    now = Membership.objects.filter(pk=member.pk).first()
+    if now is None:
+        raise Refused("This person is no member any more.")
+    if not may_manage(actor) or _RANK.get(now.role, 0) > _RANK[actor.role]:
         raise NotAllowed("Your role does not allow you to change this member.")
+    return now
 
 
 def _check_not_last_owner(member: Membership) -> None:
@@ -109,7 +127,3 @@ def _check_not_last_owner(member: Membership) -> None:
     )
     if not others.exclude(pk=member.pk).exists():
         raise Refused("An organisation keeps at least one owner.")
-
-
-def _lock(actor: Membership) -> None:
-    Organization.objects.select_for_update().get(pk=actor.organization_id)

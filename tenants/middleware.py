@@ -22,8 +22,8 @@ from tenants.authentication import SESSION_KEY
 from tenants.models import Membership
 
 
-class OrganizationMiddleware:
-    """Resolves ``organization`` of the matched route to a membership, or answers 404."""
+class Middleware:
+    """The shell of a middleware that runs the same under WSGI and ASGI; ``before`` and ``after`` must not block."""
 
     sync_capable = True
     async_capable = True
@@ -35,14 +35,34 @@ class OrganizationMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
-        request.organization = None  # type: ignore[attr-defined]
-        request.membership = None  # type: ignore[attr-defined]
+        self.before(request)
         if self.is_async:
             return self._answer(request)
-        return _closed(self.get_response(request))
+        return self.after(request, self.get_response(request))
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
-        return _closed(await self.get_response(request))
+        return self.after(request, await self.get_response(request))
+
+    def before(self, request: HttpRequest) -> None:
+        """Called with every request."""
+
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Called with every response; returns the one to send."""
+        return response
+
+
+class OrganizationMiddleware(Middleware):
+    """Resolves ``organization`` of the matched route to a membership, or answers 404."""
+
+    def before(self, request: HttpRequest) -> None:
+        request.organization = None  # type: ignore[attr-defined]
+        request.membership = None  # type: ignore[attr-defined]
+
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Refuses an answer of a view that left its tenant scope open."""
+        if scope.active():
+            raise scope.ScopeError("A view returned with its tenant scope still open.")
+        return response
 
     def process_view(
         self, request: HttpRequest, view: Any, args: Any, kwargs: dict[str, Any]
@@ -80,10 +100,3 @@ def _sign_in(request: HttpRequest) -> HttpResponseBase:
     if not wants_page:
         raise Http404("No such page.")
     return redirect_to_login(request.get_full_path())
-
-
-def _closed(response: HttpResponseBase) -> HttpResponseBase:
-    """Refuses an answer of a view that left its tenant scope open."""
-    if scope.active():
-        raise scope.ScopeError("A view returned with its tenant scope still open.")
-    return response

@@ -10,7 +10,7 @@ What always holds:
 * A query set belongs to the scope in which it was made. Evaluated in the scope of another organisation it
   raises; evaluated later, outside, it raises.
 * Inside a scope every query carries ``organization_id = <the scope's>``, every inserted row gets that
-  organisation, and a row of another one is refused.
+  organisation, and a row of another one is refused; a foreign key finds rows of the scope alone.
 * On PostgreSQL the scope is also a setting of a short transaction, which the policies of
   :mod:`tenants.row_security` compare with each row.
 
@@ -29,7 +29,7 @@ from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
 from django.apps import apps
-from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, connections, models, transaction
 from django.db.models.lookups import Exact
 
 from tenants.models import Organization
@@ -203,10 +203,12 @@ class TenantQuerySet(models.QuerySet[M]):
                 row.organization = scope.organization  # type: ignore[attr-defined]
             check_owner(row)
             _check_relations(row)
+        _check_references(self.model, objs)
         return super()._insert(objs, *args, on_conflict=on_conflict, **kwargs)  # type: ignore[misc]
 
     def _update(self, values: Any) -> Any:
         key = _require().key
+        references = _references(self.model)
         for field, _, value in values:
             if (
                 field.name == "organization"
@@ -214,11 +216,18 @@ class TenantQuerySet(models.QuerySet[M]):
                 and value not in (key, _active_organization())
             ):
                 raise ScopeError("A row never changes its organisation.")
+            if field in references and not hasattr(value, "resolve_expression"):
+                _check_present(field, {value})
         return super()._update(values)  # type: ignore[misc]
 
     def update(self, **kwargs: Any) -> int:
         if {"organization", "organization_id"} & kwargs.keys():
             raise ScopeError("A row never changes its organisation.")
+        for field in _references(self.model):
+            for name in {field.name, field.attname} & kwargs.keys():
+                value = kwargs[name]
+                if not hasattr(value, "resolve_expression"):
+                    _check_present(field, {getattr(value, "pk", value)})
         return super().update(**kwargs)
 
     def bulk_update(self, objs: Any, fields: Any, batch_size: int | None = None) -> int:
@@ -226,6 +235,7 @@ class TenantQuerySet(models.QuerySet[M]):
         for row in rows:
             check_owner(row)
             _check_relations(row)
+        _check_references(self.model, rows)
         return super().bulk_update(rows, fields, batch_size=batch_size)
 
     def raw(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -253,6 +263,41 @@ def _check_relations(row: models.Model) -> None:
                 )
 
 
+def _references(model: type[models.Model]) -> list[Any]:
+    """The fields of ``model`` that point at rows of an organisation."""
+    fields: Any = model._meta.concrete_fields
+    return [
+        field
+        for field in fields
+        if field.is_relation and isinstance(field.related_model._default_manager, TenantManager)
+    ]
+
+
+def _check_references(model: type[models.Model], rows: Sequence[Any]) -> None:
+    """Refuses ids of rows that were not loaded, where the organisation has no such row."""
+    for field in _references(model):
+        seen = [row for row in rows if not _is_own(field, row)]
+        _check_present(field, {getattr(row, field.attname) for row in seen})
+
+
+def _is_own(field: Any, row: Any) -> bool:
+    """Whether the row pointed at was loaded, and found to be of the same organisation by :func:`_check_relations`."""
+    other = field.get_cached_value(row, default=None)
+    return other is not None and other.organization_id is not None
+
+
+def _check_present(field: Any, ids: set[Any]) -> None:
+    """A foreign key of the database reaches every row; here one of another organisation is missing like any other.
+
+    Raises ``IntegrityError``, as the database does for an id that nobody has.
+    """
+    if _require().key is None or field not in _references(field.model):
+        return
+    wanted = {field.target_field.to_python(each) for each in ids} - {None}
+    if wanted and field.related_model._base_manager.filter(pk__in=wanted).count() != len(wanted):
+        raise IntegrityError(f"{field.model.__name__}.{field.name} names a row that does not exist.")
+
+
 class TenantManager(models.Manager[M]):
     """The manager of every tenant table, also its ``_base_manager``. Raises :class:`ScopeError` outside a
     scope.
@@ -276,19 +321,29 @@ def tenant_models() -> list[type[models.Model]]:
 @lru_cache(maxsize=1)
 def _tenant_tables() -> re.Pattern[str]:
     names = "|".join(re.escape(model._meta.db_table) for model in tenant_models())
-    return re.compile(rf"\b(?:{names or '(?!)'})\b")
+    return re.compile(rf"\b(?:{names or '(?!)'})\b", re.IGNORECASE)
 
 
-_ROWS = re.compile(
-    r"\s*(?:SELECT|INSERT|UPDATE|DELETE|WITH|REPLACE|MERGE|EXPLAIN|TRUNCATE|COPY|VALUES|\()", re.IGNORECASE
+_DEFINITION = re.compile(
+    r"\s*(?:CREATE|ALTER|DROP|COMMENT|PRAGMA)\b(?!.*\bSELECT\b)", re.IGNORECASE | re.DOTALL
 )
+"""What shapes tables without reading a row. Any other statement that names a tenant table needs a scope."""
 
 
 def guard(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
     """Wraps every statement of a connection: one that touches rows of a tenant table needs a scope."""
-    if _active.get() is None and isinstance(sql, str) and _ROWS.match(sql) and _tenant_tables().search(sql):
-        raise ScopeError("Rows of an organisation are reached inside tenant_scope(organization) only.")
+    if _active.get() is None:
+        text = _text(sql)
+        if _tenant_tables().search(text) and not _DEFINITION.match(text):
+            raise ScopeError("Rows of an organisation are reached inside tenant_scope(organization) only.")
     return execute(sql, params, many, context)
+
+
+def _text(sql: Any) -> str:
+    """The statement as text; psycopg also takes bytes and objects that it composes itself."""
+    if isinstance(sql, bytes):
+        return sql.decode("utf-8", "replace")
+    return sql if isinstance(sql, str) else str(sql.as_string(None))
 
 
 def guard_connection(*, connection: Any, **_: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from django.db import connection, transaction
 from django.db.models import Count, prefetch_related_objects
+from psycopg.sql import SQL
 
 from search.models import Collection, Document, Page
 from tenants.models import Organization
@@ -59,6 +60,20 @@ PATHS: dict[str, Callable[[Collection], object]] = {
         "WITH x AS (SELECT 1 FROM search_collection) SELECT 1"
     ),
     "raw delete": lambda c: connection.cursor().execute('DELETE FROM "search_collection"'),
+    "raw SQL in capitals": lambda c: connection.cursor().execute("SELECT name FROM SEARCH_COLLECTION"),
+    "raw SQL behind a comment": lambda c: connection.cursor().execute(
+        "/* why */ SELECT name FROM search_collection"
+    ),
+    "raw SQL behind a line of comment": lambda c: connection.cursor().execute(
+        "-- why\nSELECT name FROM search_collection"
+    ),
+    "a copy of the table": lambda c: connection.cursor().execute(
+        "CREATE TABLE leak AS SELECT * FROM search_collection"
+    ),
+    "a view of the table": lambda c: connection.cursor().execute(
+        "CREATE VIEW leak AS\nSELECT * FROM search_collection"
+    ),
+    "composed SQL": lambda c: connection.cursor().execute(SQL("SELECT name FROM search_collection")),
     "current organisation": lambda c: current_organization(),
 }
 

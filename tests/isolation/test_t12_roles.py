@@ -91,6 +91,35 @@ def test_an_owner_of_another_organisation_is_nobody_here(charlie: User, bob: Use
     assert role_of(bob) == "member"
 
 
+def test_what_was_loaded_before_a_change_gives_no_right_after_it(alice: User, bob: User, dana: User) -> None:
+    """Two requests at once: each has loaded its rows when the other's change is written."""
+    before = {user: membership(user) for user in (alice, bob, dana)}
+    Membership.objects.filter(user=bob).update(role=Role.OWNER)
+    for act in (
+        lambda: members.remove_member(actor=before[dana], member=before[bob]),
+        lambda: members.change_role(actor=before[dana], member=before[bob], role="member"),
+    ):
+        with pytest.raises(NotAllowed):
+            act()  # type: ignore[no-untyped-call]
+    Membership.objects.filter(user=alice).update(role=Role.MEMBER)
+    for act in (
+        lambda: members.remove_member(actor=before[alice], member=before[dana]),
+        lambda: members.change_role(actor=before[alice], member=before[dana], role="member"),
+    ):
+        with pytest.raises(NotAllowed):
+            act()
+    with pytest.raises(NotAllowed):
+        members.add_member(actor=before[alice], name="dana", role="member")
+    with pytest.raises(Refused):  # bob is the last owner by now
+        members.remove_member(actor=membership(bob), member=before[bob])
+    assert (role_of(alice), role_of(bob), role_of(dana)) == ("member", "owner", "admin")
+    Membership.objects.filter(user=dana).delete()
+    with pytest.raises(NotAllowed):
+        members.add_member(actor=before[dana], name="alice", role="member")
+    with pytest.raises(Refused):
+        members.remove_member(actor=membership(bob), member=before[dana])
+
+
 def test_a_removed_member_is_out_at_the_next_request(
     alice_client: Client, bob: User, bob_client: Client
 ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models import Value
 
 from search.models import Collection, Conversation, Document, Turn
@@ -130,3 +132,38 @@ def test_a_related_manager_shows_only_rows_of_the_scope(acme: Organization, glob
         assert conversation.turns.count() == 0
         assert not Turn.objects.filter(conversation_id=conversation.pk).exists()
         assert list(Conversation.objects.prefetch_related("turns")) == []
+
+
+def test_an_id_of_another_organisations_row_is_missing_like_any_other(
+    globex: Organization, theirs: Collection
+) -> None:
+    """Foreign keys of the database reach every row, also past row-level security."""
+    with tenant_scope(globex):
+        ours = Collection.objects.create(name="ours")
+        document = Document.objects.create(collection_id=ours.pk, title="x", filename="x")
+        for wrong in (theirs.pk, uuid.uuid4()):
+            unloaded = Collection(pk=wrong)
+            for point in (
+                lambda wrong=wrong: Document.objects.create(collection_id=wrong, title="x", filename="x"),
+                lambda other=unloaded: Document.objects.create(collection=other, title="x", filename="x"),
+                lambda wrong=wrong: Document.objects.bulk_create(
+                    [Document(collection_id=each, title="x", filename="x") for each in (ours.pk, wrong)]
+                ),
+                lambda wrong=wrong: Document.objects.update(collection_id=wrong),
+                lambda wrong=wrong: Document.objects.update(collection=str(wrong)),
+                lambda other=unloaded: Document.objects.update(collection=other),
+                lambda wrong=wrong: saved_with(document, wrong),
+                lambda wrong=wrong: Document.objects.bulk_update(
+                    [Document(pk=document.pk, organization=globex, collection_id=wrong)], ["collection"]
+                ),
+            ):
+                with pytest.raises(IntegrityError), transaction.atomic():
+                    point()
+        assert list(Document.objects.values_list("collection", flat=True)) == [ours.pk]
+        document.collection_id = ours.pk
+        document.save()
+
+
+def saved_with(document: Document, collection: uuid.UUID) -> None:
+    document.collection_id = collection
+    document.save()

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.auth.models import User
 from django.core import mail
 from django.test import Client
@@ -131,3 +132,46 @@ def test_failed_attempts_are_limited(alice: User) -> None:
         sign_in(client, password="wrong")
     sign_in(client)
     assert client.get("/o/acme/settings/").status_code == 302
+
+
+@pytest.mark.parametrize("path", [LOGIN, "/admin/login/?next=/admin/"])
+def test_the_operators_password_cannot_be_guessed_at_leisure(path: str) -> None:
+    User.objects.create_superuser("operator", "operator@example.org", PASSWORD)
+    client = Client()
+    names = {"login": "operator", "username": "operator", "next": "/admin/"}
+    for _ in range(12):
+        client.post(path, {**names, "password": "wrong"})
+    client.post(path, {**names, "password": PASSWORD})
+    assert client.get("/admin/").status_code == 302
+
+
+def test_the_operator_signs_in_where_everybody_does() -> None:
+    User.objects.create_superuser("operator", "operator@example.org", PASSWORD)
+    client = Client()
+    asked = client.get("/admin/", follow=True)
+    assert asked.redirect_chain[-1][0] == "/accounts/login/?next=%2Fadmin%2F"
+    response = client.post(LOGIN, {"login": "operator", "password": PASSWORD, "next": "/admin/"})
+    assert response["Location"] == "/admin/"
+    assert client.get("/admin/").status_code == 200
+
+
+def test_a_refusal_hashes_as_often_for_an_account_as_for_none(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashing is what takes time, so its number is what a clock would show."""
+    User.objects.create_user("dana@example.org", "dana@example.org", PASSWORD)
+    hashes: list[str] = []
+    encode = MD5PasswordHasher.encode
+
+    def counted(self: MD5PasswordHasher, password: str, salt: str) -> str:
+        hashes.append(password)
+        return encode(self, password, salt)
+
+    monkeypatch.setattr(MD5PasswordHasher, "encode", counted)
+    seen = {}
+    for name in ("alice", "nobody", "alice@example.org", "nobody@example.org", "dana@example.org"):
+        hashes.clear()
+        assert sign_in(Client(), name, "wrong").status_code == 200
+        seen[name] = len(hashes)
+    assert len(set(seen.values())) == 1, seen
+    assert seen["nobody"] >= 1
