@@ -21,8 +21,9 @@ from django.conf import settings
 
 from inference.embedder import Embedder
 from inference.errors import InferenceError
-from inference.request import Delta, Finished, Handle, Priority, SamplingParams, Share, TextGenerator
+from inference.request import Finished, Handle, Priority, SamplingParams, Share, TextGenerator
 from inference.runtime import Runtime
+from search.answer_kinds import is_of_the_kind_asked_for
 from search.citations import AnswerWriter, Citation, Piece, Semantic
 from search.events import (
     AnswerCompleted,
@@ -35,8 +36,9 @@ from search.events import (
     SourcesFound,
     UsageCounted,
 )
+from search.index import IndexFailure
 from search.passages import Source, choose_sources, fit, load_pages, number, widen
-from search.prompting import NOT_FOUND, build_messages, retrieval_query
+from search.prompting import build_messages, retrieval_query
 from search.retrieval import SearchFilters, retrieve
 from search.sentences import sentence_spans
 from tenants.models import Organization
@@ -88,12 +90,14 @@ def answer(
 ) -> Iterator[AnswerEvent]:
     """Answers a question, event by event, ending with ``AnswerCompleted`` or ``AnswerFailed``.
 
-    Never raises an ``InferenceError``: what goes wrong in the engine is the last event.
+    What goes wrong in the engine or the index is the last event.
     """
     try:
         yield from _answer(organization, question, models, stop, priority)
     except InferenceError as error:
         yield AnswerFailed(error.code, f"{error} {error.hint}")
+    except IndexFailure as error:
+        yield AnswerFailed(error.code, f"{error.message} {error.detail}")
 
 
 def _answer(
@@ -138,7 +142,7 @@ def _answer(
     usage = UsageCounted(finished.usage.prompt_tokens, finished.usage.completion_tokens)
     if finished.reason == "aborted" and stop.requested:
         yield from _end("stopped", writer.text, writer.citations.values(), usage)
-    elif writer.citations:
+    elif writer.citations and is_of_the_kind_asked_for(question.text, writer.text):
         yield from _end("answered", writer.text, writer.citations.values(), usage)
     else:
         yield from _not_found(usage, said=bool(writer.text))
@@ -167,43 +171,13 @@ def _sampling(question: Question) -> SamplingParams:
 
 
 def _write(handle: Handle, writer: AnswerWriter) -> Generator[AnswerEvent, None, Finished]:
-    """Passes the model's output through ``writer``. Returns the ``Finished`` event (by ``yield from``).
-
-    The first words are held until they cannot be the model's way of saying that there is no answer.
-    """
-    head: str | None = ""
+    """Passes the model's output through ``writer``. Returns the ``Finished`` event (by ``yield from``)."""
     for event in handle:
         if isinstance(event, Finished):
-            if head and not _refuses(head):
-                yield from _events(writer.feed(head))
             yield from _events(writer.finish())
             return event
-        head = yield from _feed(event, head, writer)
+        yield from _events(writer.feed(event.text))
     raise InferenceError("The engine ended without a word.")
-
-
-def _feed(delta: Delta, head: str | None, writer: AnswerWriter) -> Generator[AnswerEvent, None, str | None]:
-    if head is None:
-        yield from _events(writer.feed(delta.text))
-        return None
-    head += delta.text
-    if _may_refuse(head):
-        return head
-    yield from _events(writer.feed(head.lstrip()))
-    return None
-
-
-def _plain(text: str) -> str:
-    return text.lstrip(" \n\t*_\"'`").upper()
-
-
-def _may_refuse(text: str) -> bool:
-    plain = _plain(text)
-    return plain.startswith(NOT_FOUND) or NOT_FOUND.startswith(plain)
-
-
-def _refuses(text: str) -> bool:
-    return _plain(text).startswith(NOT_FOUND)
 
 
 def _events(pieces: Sequence[Piece]) -> Iterator[AnswerEvent]:

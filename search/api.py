@@ -13,7 +13,6 @@ from rest_framework.parsers import JSONParser
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
 from inference.errors import InferenceError, NotReady, Overloaded
@@ -22,6 +21,7 @@ from search import asking, conversations
 from search.conversations import Asker, TurnView
 from search.events import last_event_id
 from search.filters import parse_filters
+from search.paging import new_paginator, page_of
 from search.retrieval import Retrieval, readable_collections, retrieve
 from search.serializers import (
     AnswerRequestSerializer,
@@ -164,10 +164,10 @@ class AnswerDetail(_View):
     )
     def get(self, request: Request, answer_id: UUID) -> HttpResponseBase:
         asker = asker_of(request)
-        turn = conversations.get_turn(asker, answer_id)
         if _wants_events(request):
+            turn = conversations.get_turn(asker, answer_id)
             return stream_response(asker, turn, last_event_id(request.headers.get("Last-Event-ID")))
-        return Response(AnswerSerializer(turn).data)
+        return Response(AnswerSerializer(asking.look_at(asker, answer_id)).data)
 
 
 class AnswerStop(_View):
@@ -198,21 +198,16 @@ class Conversations(_View):
             OpenApiParameter("cursor", str, description="From `next` or `previous` of a page."),
             OpenApiParameter("page_size", int, description="Up to 200; 50 by default."),
         ],
-        responses={200: ConversationSerializer(many=True)},
+        responses={200: page_of(ConversationSerializer)},
     )
     def get(self, request: Request) -> Response:
         asker = asker_of(request)
-        paginator = self.paginator
+        paginator = new_paginator()
         with tenant_scope(asker.organization):
             page = paginator.paginate_queryset(conversations.own_conversations(asker), request, view=self)
             rows = ConversationSerializer(page or [], many=True).data
         answer: Response = paginator.get_paginated_response(rows)
         return answer
-
-    @property
-    def paginator(self) -> Any:
-        kind: Any = api_settings.DEFAULT_PAGINATION_CLASS
-        return kind()
 
 
 class ConversationDetail(_View):

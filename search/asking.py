@@ -1,13 +1,15 @@
 """Ask, and answer on a thread: what the page and the API both call.
 
-What always holds: a turn exists before its answer begins, and its end is written whatever happens; the page
-and the API give the same answer with the same citations.
+What always holds: a turn exists before its answer begins, and its end is written whatever happens: by the
+process that makes the answer or, where that died, by the first one that is asked about it; the page and the API
+give the same answer with the same citations.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import UUID
@@ -35,12 +37,18 @@ from search.filters import parse_filters
 from search.links import citation_links, citation_url
 from search.markup import render
 from search.retrieval import readable_collections
+from search.streams import Ending, RunKey, Stream, StreamsUnavailable
 
 logger = logging.getLogger(__name__)
 
 LONGEST_QUESTION = 4000
 LONGEST_WAIT_S = 300.0
+LONGEST_STOP_S = 10.0
 POLL_EVERY_S = 1.0
+LOOK_FOR_S = 2.0
+"""How long a turn under way may be without a stream: it is written a moment before its stream begins."""
+SUPERSEDED = AnswerFailed("superseded", "This answer was replaced. Reload the page.")
+LOST = AnswerFailed("lost", "The server that wrote this answer has stopped. Ask again.")
 
 
 def ask(
@@ -75,22 +83,27 @@ def ask_again(asker: Asker, turn_id: UUID) -> TurnView:
 
 
 def stop(asker: Asker, turn_id: UUID) -> TurnView:
-    """Stops the turn's generation if it runs here; what was written so far stays."""
+    """Stops the turn's generation, in whichever process it runs; what was written so far stays."""
     turn = conversations.get_turn(asker, turn_id)
-    stream = streams.find(turn_id)
-    if stream is None or not turn.is_live:
+    if not turn.is_live:
         return turn
-    stream.stop()
-    stream.wait(5.0)
-    return conversations.get_turn(asker, turn_id)
+    stream = _find(asker, turn)
+    if stream is not None:
+        stream.stop()
+    return _ended(asker, turn, stream, LONGEST_STOP_S)
 
 
 def wait_for(asker: Asker, turn_id: UUID, timeout_s: float = LONGEST_WAIT_S) -> TurnView:
     """The turn once its answer is complete, or as it is after ``timeout_s``. Blocks this thread."""
-    stream = streams.find(turn_id)
-    if stream is not None:
-        stream.wait(timeout_s)
-    return conversations.get_turn(asker, turn_id)
+    turn = conversations.get_turn(asker, turn_id)
+    return _ended(asker, turn, _find(asker, turn), timeout_s) if turn.is_live else turn
+
+
+def look_at(asker: Asker, turn_id: UUID) -> TurnView:
+    """The turn as it is now; failed where the process that made its answer died. Raises
+    ``NoSuchConversation``."""
+    turn = conversations.get_turn(asker, turn_id)
+    return _ended(asker, turn, _find(asker, turn), 0.0) if turn.is_live else turn
 
 
 def answer_html(slug: str, turn: TurnView) -> str:
@@ -99,17 +112,22 @@ def answer_html(slug: str, turn: TurnView) -> str:
 
 
 async def event_stream(asker: Asker, turn: TurnView, after: int) -> AsyncIterator[bytes]:
-    """The turn's events after number ``after``: live where it runs in this process, otherwise its end from
-    the row.
+    """The turn's events after number ``after``, whichever process makes its answer; where they are no
+    longer kept, the passages and the end from the row.
     """
-    stream = streams.find(turn.id)
+    stream = await asyncio.to_thread(_find, asker, turn)
     if stream is not None:
         async for part in stream.read(after):
             yield part
-        return
-    get_turn = sync_to_async(conversations.get_turn)
+        if stream.ending is Ending.COMPLETE:
+            return
+        after = max(after, stream.last)
+    give_up, get_turn = sync_to_async(_give_up), sync_to_async(conversations.get_turn)
+    turn = await get_turn(asker, turn.id)
+    if turn.is_live and _is_lost(stream):
+        turn = await give_up(asker, turn)
     waited = 0.0
-    while turn.is_live and waited < LONGEST_WAIT_S:
+    while turn.is_live and waited < LONGEST_WAIT_S:  # the store does not answer: the row alone can tell
         await asyncio.sleep(POLL_EVERY_S)
         waited += POLL_EVERY_S
         if waited % 10 < POLL_EVERY_S:
@@ -120,14 +138,53 @@ async def event_stream(asker: Asker, turn: TurnView, after: int) -> AsyncIterato
             yield frame(max(number, after + 1), name, data)
 
 
+def _find(asker: Asker, turn: TurnView) -> Stream | None:
+    """The turn's stream. None where there is none, also after some looking where the turn is under way.
+    A stream that is ``CUT`` stands for one that cannot be asked for.
+    """
+    run = _run_of(asker, turn)
+    until = time.monotonic() + (LOOK_FOR_S if turn.is_live else 0.0)
+    try:
+        while (stream := streams.find(run)) is None and time.monotonic() < until:
+            time.sleep(LOOK_FOR_S / 10)
+        return stream
+    except StreamsUnavailable:
+        nothing = Stream()
+        nothing.close(Ending.CUT)
+        return nothing
+
+
+def _ended(asker: Asker, turn: TurnView, stream: Stream | None, timeout_s: float) -> TurnView:
+    """The turn once its stream has ended, or as it is after ``timeout_s``."""
+    if stream is not None and timeout_s:
+        stream.wait(timeout_s)
+    turn = conversations.get_turn(asker, turn.id)
+    return _give_up(asker, turn) if turn.is_live and _is_lost(stream) else turn
+
+
+def _is_lost(stream: Stream | None) -> bool:
+    return stream is None or stream.ending is Ending.LOST
+
+
+def _give_up(asker: Asker, turn: TurnView) -> TurnView:
+    """Writes that the process which made this answer died, unless the row knows of an end."""
+    logger.warning("the answer of turn %s was lost with its process", turn.id)
+    conversations.keep_answer(asker.organization, turn, LOST, None)
+    return conversations.get_turn(asker, turn.id)
+
+
+def _run_of(asker: Asker, turn: TurnView) -> RunKey:
+    return RunKey(asker.organization.pk, turn.id)
+
+
 def _begin(asker: Asker, turn: TurnView, priority: Priority, *, vary: bool) -> None:
     def produce(stop: StopSignal) -> Iterator[streams.Event]:
         return _produce(asker, turn, priority, stop, vary=vary)
 
     try:
-        streams.start(turn.id, produce)
+        streams.start(_run_of(asker, turn), produce)
     except Exception:
-        conversations.keep_answer(asker.organization, turn.id, AnswerFailed("overloaded", ""), None)
+        conversations.keep_answer(asker.organization, turn, AnswerFailed("overloaded", ""), None)
         raise
 
 
@@ -159,18 +216,13 @@ def _produce(
             if isinstance(event, SourcesFound):
                 sources = event
             if isinstance(event, AnswerCompleted | AnswerFailed):
-                ended = _keep(asker, turn.id, event, sources)
+                ended = True
+                if not conversations.keep_answer(organization, turn, event, sources):
+                    event = SUPERSEDED
             yield _wire(asker, event, sources)
     finally:
         if not ended:
-            _keep(asker, turn.id, AnswerFailed("server_error", ""), sources)
-
-
-def _keep(
-    asker: Asker, turn_id: UUID, end: AnswerCompleted | AnswerFailed, sources: SourcesFound | None
-) -> bool:
-    conversations.keep_answer(asker.organization, turn_id, end, sources)
-    return True
+            conversations.keep_answer(organization, turn, AnswerFailed("server_error", ""), sources)
 
 
 def _wire(asker: Asker, event: AnswerEvent, sources: SourcesFound | None = None) -> streams.Event:

@@ -26,6 +26,7 @@ _RUN_BEGINS = re.compile(r"[.!?…。！？\s\[【]")
 _OPEN = re.compile(r"[\[【][^\[\]【】\n]{0,40}$")
 _OPEN_LINK = re.compile(r"[\]】]\([^()\n]{0,300}$")
 _CUT_OFF = re.compile(r"[\[【][\d\s,;^#]*$|\(")
+_OPEN_NUMBER = re.compile(r"\[\d{1,4}$")
 _BULLET = re.compile(r"^\s*(?:[-*•–]|\d{1,3}[.)])\s+")
 _MARK = re.compile(
     r"[\[【]\s*((?:[a-z]{1,9}\s*)?[#^]?\d{1,4}(?:\s*(?:,|;|-|–|and|und)\s*[#^]?\d{1,4})*|n)\s*\.?\s*[\]】]"
@@ -147,7 +148,9 @@ class AnswerWriter:
         self._sentence += text
         self._emit(text, pieces)
 
-    def _emit(self, text: str, pieces: list[Piece]) -> None:
+    def _emit(self, text: str, pieces: list[Piece], *, mark: bool = False) -> None:
+        if not mark:
+            text = self._without_marks_made_of_rests(text)
         if not text:
             return
         self.text += text
@@ -155,6 +158,14 @@ class AnswerWriter:
             pieces[-1] += text
         else:
             pieces.append(text)
+
+    def _without_marks_made_of_rests(self, text: str) -> str:
+        """``[[9]2]`` without its mark would read ``[2]``: such a bracket is never closed."""
+        kept = ""
+        for character in text:
+            if character != "]" or not _OPEN_NUMBER.search((self.text + kept)[-5:]):
+                kept += character
+        return kept
 
     def _settle(self, run: str, following: str, pieces: list[Piece]) -> None:
         """Decides a run of stops, white space and brackets: the end of a sentence or the middle of one."""
@@ -214,9 +225,9 @@ class AnswerWriter:
         kept: dict[int, Support] = {}
         for n in marks if words(self._claim) else ():
             support = self._evidence.of(n, self._claim)
-            if support.score < ACCEPT_FROM:
+            if support.score < ACCEPT_FROM or not support.numbers:
                 better = self._attributed()
-                if not better and len(words(self._claim)) > 2 and not self._means(support.source):
+                if not better and not (support.numbers and self._means(support.source)):
                     continue
                 support = better[0] if better else support
             kept.setdefault(support.source.n, support)
@@ -253,7 +264,7 @@ class AnswerWriter:
         )  # fmt: skip
         glue = "" if self.text.endswith(("]", " ", "\n")) or not self.text else " "
         self._sentence += f" [{source.n}]"
-        self._emit(f"{glue}[{source.n}]", pieces)
+        self._emit(f"{glue}[{source.n}]", pieces, mark=True)
         if citation != known:
             self.citations[source.n] = citation
             pieces.append(citation)

@@ -12,11 +12,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from search.events import AnswerCompleted, AnswerFailed, SourcesFound, source_json
-from search.models import Conversation, Turn
+from search.models import Conversation, Document, Turn
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 
@@ -61,6 +62,7 @@ class TurnView:
     completion_tokens: int
     error_code: str
     created_at: datetime
+    begun_at: datetime
 
     @property
     def is_live(self) -> bool:
@@ -111,7 +113,7 @@ def restart_turn(asker: Asker, turn_id: UUID) -> TurnView:
     with tenant_scope(asker.organization):
         Turn.objects.filter(id=turn_id).update(
             status=Turn.Status.PENDING, answer="", citations=[], sources=[], prompt_tokens=0,
-            completion_tokens=0, error_code="", created_at=timezone.now(),
+            completion_tokens=0, error_code="", begun_at=timezone.now(),
         )  # fmt: skip
     return get_turn(asker, turn_id)
 
@@ -135,11 +137,15 @@ def mark_streaming(organization: Organization, turn_id: UUID) -> None:
 
 def keep_answer(
     organization: Organization,
-    turn_id: UUID,
+    turn: TurnView,
     end: AnswerCompleted | AnswerFailed,
     sources: SourcesFound | None,
-) -> None:
-    """Writes how the turn ended, with its citations and the passages that were found."""
+) -> bool:
+    """Writes how the turn ended, with its citations and the passages that were found.
+
+    The first end counts: returns False where ``turn`` has ended otherwise or was begun again meanwhile. Nothing
+    of a document that was removed meanwhile is written.
+    """
     values: dict[str, Any] = {"sources": [source_json(s) for s in sources.sources] if sources else []}
     if isinstance(end, AnswerFailed):
         values |= {"status": Turn.Status.FAILED, "error_code": end.code[:40]}
@@ -151,8 +157,23 @@ def keep_answer(
             "prompt_tokens": end.usage.prompt_tokens,
             "completion_tokens": end.usage.completion_tokens,
         }
-    with tenant_scope(organization):
-        Turn.objects.filter(id=turn_id).update(**values)
+    with tenant_scope(organization), transaction.atomic():
+        _leave_out_removed(values)
+        same_run = Turn.objects.filter(id=turn.id, begun_at=turn.begun_at, status__in=LIVE_STATUSES)
+        return bool(same_run.update(**values))
+
+
+def _leave_out_removed(values: dict[str, Any]) -> None:
+    """Takes places of documents that are gone or hidden out of a turn's values. Those that are there are locked,
+    so that a removal waits for this turn and then finds it.
+    """
+    places = [place for name in ("citations", "sources") for place in values.get(name, ())]
+    named = {place["document_id"] for place in places}
+    shown = Document.objects.select_for_update().filter(id__in=named, published__isnull=False).order_by("id")
+    there = {str(i) for i in shown.values_list("id", flat=True)}
+    for name in ("citations", "sources"):
+        if name in values:
+            values[name] = [place for place in values[name] if str(place["document_id"]) in there]
 
 
 def own_conversations(asker: Asker) -> QuerySet[Conversation]:
@@ -163,10 +184,21 @@ def own_conversations(asker: Asker) -> QuerySet[Conversation]:
     return mine.filter(user_id=asker.user_id, api_key_id=None) if asker.user_id is not None else mine.none()
 
 
-def list_conversations(asker: Asker, *, limit: int = 100) -> list[ConversationView]:
-    """The asker's latest conversations, without their turns."""
+def list_conversations(
+    asker: Asker, *, before: UUID | None = None, limit: int = 100
+) -> tuple[list[ConversationView], UUID | None]:
+    """The asker's latest conversations, or those before one, without their turns; and, where there are older ones,
+    the id to go on ``before``. Raises :class:`NoSuchConversation`.
+    """
     with tenant_scope(asker.organization):
-        return [ConversationView(c.id, c.title, c.created_at) for c in own_conversations(asker)[:limit]]
+        found = own_conversations(asker)
+        if before is not None:
+            last = _own(asker, before)
+            found = found.filter(
+                Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, id__lt=last.id)
+            )
+        views = [ConversationView(c.id, c.title, c.created_at) for c in found[: limit + 1]]
+    return views[:limit], views[limit - 1].id if len(views) > limit else None
 
 
 def get_conversation(asker: Asker, conversation_id: UUID) -> ConversationView:
@@ -202,7 +234,7 @@ def _views(turns: Iterable[Turn]) -> Iterable[TurnView]:
 
 
 def _view(turn: Turn) -> TurnView:
-    lost = turn.status in LIVE_STATUSES and timezone.now() - turn.created_at > LOST_AFTER
+    lost = turn.status in LIVE_STATUSES and timezone.now() - turn.begun_at > LOST_AFTER
     return TurnView(
         id=turn.id,
         conversation_id=turn.conversation_id,
@@ -216,4 +248,5 @@ def _view(turn: Turn) -> TurnView:
         completion_tokens=turn.completion_tokens,
         error_code="lost" if lost else turn.error_code,
         created_at=turn.created_at,
+        begun_at=turn.begun_at,
     )

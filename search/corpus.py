@@ -64,8 +64,8 @@ def remove_document(organization: Organization, document_id: UUID) -> bool:
         if file:
             default_storage.delete(file)
     with tenant_scope(organization), transaction.atomic():
-        _forget_citations(document_id)
         Document.objects.filter(id=document_id).delete()
+        _forget_citations(document_id)  # last: the deletion has waited for answers that were being kept
     return known
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from search.retrieval import SearchFilters
 
 LONGEST_LIST = 100
-FIELDS = ("media_types", "collection_ids", "document_ids", "dated_from", "dated_to")
+FIELDS = ("media_types", "collection_ids", "document_ids", "dated_from", "dated_to", "years")
 
 
 class FilterError(ValueError):
@@ -26,7 +26,7 @@ class FilterError(ValueError):
 
 def parse_filters(data: Any) -> SearchFilters:
     """``{"media_types": [..], "collection_ids": [..], "document_ids": [..], "dated_from": "YYYY-MM-DD",
-    "dated_to": ..}``, each optional. Raises :class:`FilterError`."""
+    "dated_to": .., "years": ["2024"]}``, each optional. Raises :class:`FilterError`."""
     if data is None:
         data = {}
     if not isinstance(data, Mapping) or len(data) > len(FIELDS) or not set(data) <= set(FIELDS):
@@ -37,6 +37,7 @@ def parse_filters(data: Any) -> SearchFilters:
         document_ids=_ids(data, "document_ids"),
         dated_from=_day(data, "dated_from"),
         dated_to=_day(data, "dated_to"),
+        years=_years(data),
     )
 
 
@@ -48,6 +49,7 @@ def filters_json(filters: SearchFilters) -> dict[str, Any]:
         "document_ids": [str(i) for i in filters.document_ids or ()],
         "dated_from": filters.dated_from.isoformat() if filters.dated_from else None,
         "dated_to": filters.dated_to.isoformat() if filters.dated_to else None,
+        "years": [str(year) for year in filters.years or ()],
     }
     return {name: value for name, value in values.items() if value}
 
@@ -72,6 +74,13 @@ def _ids(data: Mapping[str, Any], name: str) -> tuple[UUID, ...] | None:
         return tuple(UUID(value) for value in _list(data, name)) or None
     except ValueError as error:
         raise FilterError(f"{name} holds an id that is not a UUID.") from error
+
+
+def _years(data: Mapping[str, Any]) -> tuple[int, ...] | None:
+    years = _list(data, "years")
+    if not all(year.isascii() and year.isdigit() and 1 <= int(year[:5]) <= 9999 for year in years):
+        raise FilterError("years holds years such as 2024.")
+    return tuple(int(year) for year in years) or None
 
 
 def _day(data: Mapping[str, Any], name: str) -> date | None:

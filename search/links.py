@@ -10,16 +10,25 @@ from uuid import UUID
 from django.urls import reverse
 
 
-def document_url(slug: str, document_id: UUID | str, *, page: int, start: int, end: int) -> str:
-    """The document's page with the passage marked; offsets are code points of the page's text."""
-    query = urlencode({"page": page, "start": start, "end": end})
+def document_url(
+    slug: str, document_id: UUID | str, *, page: int, start: int, end: int, version: UUID | str = ""
+) -> str:
+    """The document's page with the passage marked; offsets are code points of the page's text in ``version``, so
+    that nothing is marked once another version took its place."""
+    place = {"page": page, "start": start, "end": end}
+    query = urlencode({**place, "version": version} if version else place)
     return f"{reverse('document', args=[slug, document_id])}?{query}"
 
 
 def citation_url(slug: str, citation: Mapping[str, Any]) -> str:
     """The address of a citation's JSON form."""
     return document_url(
-        slug, citation["document_id"], page=citation["page"], start=citation["start"], end=citation["end"]
+        slug,
+        citation["document_id"],
+        page=citation["page"],
+        start=citation["start"],
+        end=citation["end"],
+        version=citation.get("version_id", ""),
     )
 
 

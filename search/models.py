@@ -10,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 
 from tenants.models import Organization
 from tenants.scope import TenantManager, check_owner
@@ -171,6 +172,8 @@ class Turn(TenantModel):
     completion_tokens = models.IntegerField(default=0)
     error_code = models.CharField(max_length=40, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    begun_at = models.DateTimeField(default=timezone.now)
+    """When its answer was last begun: names the run. The place in the conversation is ``created_at``."""
 
     class Meta(TenantModel.Meta):
         ordering = ["created_at"]

@@ -20,6 +20,7 @@ from inference.errors import NotReady
 from search.asking import LONGEST_QUESTION, answer_html
 from search.conversations import Asker, TurnView
 from search.filters import FilterError, parse_filters
+from search.index import IndexFailure
 from search.links import citation_url, document_url
 from search.retrieval import FacetCount, Hit, Retrieval, SearchFilters, readable_collections, retrieve
 from search.snippets import snippet
@@ -132,12 +133,15 @@ def search_page(organization: Organization, address: QueryDict) -> dict[str, Any
         problem = str(error)
     except NotReady as error:
         problem = f"{error} {error.hint}"
+    except IndexFailure as error:
+        problem = f"{error.message} {error.detail}"
     return {
         "q": q,
         "results": [_result(organization.slug, hit, q) for hit in found.hits],
         "facets": _facets(found, address) if q else [],
         "filters": {name: address.getlist(name) for name in FILTER_NAMES if address.getlist(name)},
         "ask_filters": [(name, value) for name in FILTER_NAMES for value in address.getlist(name) if value],
+        "other_filters": [(name, address[name]) for name in ("from", "to") if address.get(name)],
         "problem": problem,
         "turn": None,
     }
@@ -145,15 +149,13 @@ def search_page(organization: Organization, address: QueryDict) -> dict[str, Any
 
 def filters_of_address(address: QueryDict) -> SearchFilters:
     """The filters of the page's parameters. Raises :class:`FilterError`."""
-    years = sorted(
-        year for year in address.getlist("year") if year.isascii() and year.isdigit() and len(year) == 4
-    )
     return parse_filters(
         {
             "media_types": [value for value in address.getlist("type") if value],
             "collection_ids": [value for value in address.getlist("collection") if value],
-            "dated_from": address.get("from") or (f"{years[0]}-01-01" if years else None),
-            "dated_to": address.get("to") or (f"{years[-1]}-12-31" if years else None),
+            "dated_from": address.get("from") or None,
+            "dated_to": address.get("to") or None,
+            "years": [value for value in address.getlist("year") if value],
         }
     )
 

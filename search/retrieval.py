@@ -8,6 +8,7 @@ score of the index compares passages of one query only.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,10 +20,12 @@ import numpy as np
 from django.db.models import F
 
 from inference import runtime
-from search.index import IndexFilter, Match, Vector, open_index
+from search.index import IndexFailure, IndexFilter, Match, Vector, open_index
 from search.models import Chunk, Collection
 from tenants.models import Organization
 from tenants.scope import tenant_scope
+
+logger = logging.getLogger(__name__)
 
 DEPTH = 100
 """Results over which facets are counted, and the least number that is asked of the index."""
@@ -47,6 +50,8 @@ class SearchFilters:
     document_ids: tuple[UUID, ...] | None = None
     dated_from: date | None = None
     dated_to: date | None = None
+    years: tuple[int, ...] | None = None
+    """1 to 9999; a passage's day lies in one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,21 @@ def retrieve(
     No ``collection_ids`` means no result. ``embedder`` is the running one unless given. Raises ``NotReady``
     while the embedder loads, and :class:`search.index.IndexFailure`. Holds no scope while it waits.
     """
+    try:
+        return _retrieve(organization, collection_ids, query, limit, filters, embedder)
+    except IndexFailure as error:
+        logger.error("the index of organisation %s failed: %s %s", organization.pk, error, error.hint)
+        raise
+
+
+def _retrieve(
+    organization: Organization,
+    collection_ids: Sequence[UUID],
+    query: str,
+    limit: int,
+    filters: SearchFilters | None,
+    embedder: QueryEmbedder | None,
+) -> Retrieval:
     conditions = _conditions(collection_ids, filters or SearchFilters())
     query = query.strip()[:LONGEST_QUERY]
     if not query or not conditions.collection_ids or limit < 1:
@@ -167,7 +187,12 @@ def _conditions(readable: Sequence[UUID], filters: SearchFilters) -> IndexFilter
         media_types=filters.media_types or None,
         dated_from=None if filters.dated_from is None else (filters.dated_from - EPOCH).days,
         dated_to=None if filters.dated_to is None else (filters.dated_to - EPOCH).days,
+        dated_in=tuple(_days_of(year) for year in filters.years) if filters.years else None,
     )
+
+
+def _days_of(year: int) -> tuple[int, int]:
+    return (date(year, 1, 1) - EPOCH).days, (date(year, 12, 31) - EPOCH).days
 
 
 def _load(

@@ -43,6 +43,9 @@ class FiltersSerializer(serializers.Serializer[Any]):
     )
     dated_from = serializers.DateField(required=False)
     dated_to = serializers.DateField(required=False)
+    years = serializers.ListField(
+        child=serializers.IntegerField(min_value=1, max_value=9999), max_length=LONGEST_LIST, required=False
+    )
 
     def to_internal_value(self, data: Any) -> Any:
         unknown = set(data) - set(self.fields) if isinstance(data, dict) else set()

@@ -2,7 +2,7 @@
 checked.
 
 What always holds: scores lie in 0..1 and do not depend on the order of the passages; a sentence with a number
-that the passage lacks never reaches the attribution threshold by its words alone.
+that the passage lacks, or says of something else, never reaches the attribution threshold.
 """
 
 from __future__ import annotations
@@ -32,6 +32,18 @@ von zu zum zur im in an am auf bei für mit aus als ist sind war waren wird werd
 hatte nicht kein keine auch nur es sie er wir ihr dass wenn wie was wer wo nach über unter vor bis
 durch sich laut
 """
+NUMBER_NEAR = 0.3
+"""Share of the best sentence's common words that the sentence with a number needs, or the number is of something else.
+Measured on questions with their answers as claims (SQuAD 2.0): 294 of 300 true ones stay supported, and of 189 in which
+the number is another one of the same passage 89."""
+_NUMBER_WORDS = {
+    word: str(n)
+    for names in (
+        "two three four five six seven eight nine ten eleven twelve",
+        "zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
+    )
+    for n, word in enumerate(names.split(), 2)
+} | {"twenty": "20", "thirty": "30", "sixty": "60", "ninety": "90", "hundred": "100"}
 _STOP = frozenset(_STOP_WORDS.split())
 
 
@@ -52,7 +64,7 @@ def _stem(word: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Support:
     """The best place of one passage for a sentence: ``span`` is relative to the passage's text, ``numbers``
-    says that the passage has all numbers of the sentence.
+    says that the passage has all numbers of the sentence, each in its title or beside other words of the sentence.
     """
 
     source: Source
@@ -67,7 +79,12 @@ class Evidence:
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = {source.n: source for source in sources}
         self._sentences = {source.n: sentence_spans(source.text) for source in sources}
-        self._words = {source.n: frozenset(words(source.text)) for source in sources}
+        self._said = {
+            source.n: [_both_ways(words(source.text[start:end])) for start, end in self._sentences[source.n]]
+            for source in sources
+        }
+        self._words = {n: frozenset[str]().union(*said) for n, said in self._said.items()}
+        self._titles = {source.n: _numbers(frozenset(words(source.title))) for source in sources}
         counts = Counter(word for found in self._words.values() for word in found)
         self._weight = {w: math.log(1 + len(sources) / c) for w, c in counts.items()}
         self._rare = math.log(1 + max(1, len(sources)))
@@ -76,21 +93,31 @@ class Evidence:
         """The support of passage ``n`` for ``sentence``, with the best one or two sentences of it."""
         source = self.sources[n]
         wanted = frozenset(words(sentence))
-        found = self._words[n]
-        return Support(
-            source, self._coverage(wanted, found), self._best_span(n, wanted), _numbers(wanted) <= found
-        )
+        numbers = self._has_numbers(n, wanted)
+        return Support(source, self._coverage(n, wanted, numbers), self._best_span(n, wanted), numbers)
 
     def ranked(self, sentence: str) -> list[Support]:
         """All passages, the best supporting one first; equal ones by number."""
         return sorted((self.of(n, sentence) for n in self.sources), key=lambda s: (-s.score, s.source.n))
 
-    def _coverage(self, wanted: frozenset[str], found: frozenset[str]) -> float:
-        total = sum(self._weigh(word) for word in wanted)
+    def _coverage(self, n: int, wanted: frozenset[str], numbers: bool) -> float:
+        total = self._sum(wanted)
         if not total:
             return 0.0
-        score = sum(self._weigh(word) for word in wanted & found) / total
-        return score if _numbers(wanted) <= found else min(score * 0.6, ATTRIBUTE_FROM - 0.01)
+        score = self._sum(wanted & (self._words[n] | self._titles[n])) / total
+        return score if numbers else min(score * 0.6, ATTRIBUTE_FROM - 0.01)
+
+    def _has_numbers(self, n: int, wanted: frozenset[str]) -> bool:
+        plain = wanted - (numbers := _numbers(wanted))
+        common = [self._sum(plain & said) for said in self._said[n]]
+        enough = NUMBER_NEAR * max(common, default=0.0)
+        return all(
+            any(number in said and c >= enough for said, c in zip(self._said[n], common, strict=True))
+            for number in numbers - self._titles[n]
+        )
+
+    def _sum(self, of: frozenset[str]) -> float:
+        return sum(self._weigh(word) for word in of)
 
     def _weigh(self, word: str) -> float:
         weight = self._weight.get(word, self._rare)
@@ -101,7 +128,7 @@ class Evidence:
         text = self.sources[n].text
         if not spans:
             return (0, len(text))
-        found = [frozenset(words(text[start:end])) for start, end in spans]
+        found = self._said[n]
         best, span = -1.0, spans[0]
         for i, have in enumerate(found):
             score = self._overlap(wanted, have)
@@ -114,10 +141,18 @@ class Evidence:
         return span
 
     def _overlap(self, wanted: frozenset[str], have: frozenset[str]) -> float:
-        shared = sum(self._weigh(word) for word in wanted & have)
-        recall = shared / (sum(self._weigh(word) for word in wanted) or 1.0)
-        precision = shared / (sum(self._weigh(word) for word in have) or 1.0)
+        shared = self._sum(wanted & have)
+        recall = shared / (self._sum(wanted) or 1.0)
+        precision = shared / (self._sum(have) or 1.0)
         return recall + 0.25 * precision
+
+
+def _both_ways(found: Sequence[str]) -> frozenset[str]:
+    """A passage's words with small numbers in digits and in words: "five years" supports "5 years" and back."""
+    said = frozenset(found)
+    return said | {
+        other for word, n in _NUMBER_WORDS.items() for this, other in ((word, n), (n, word)) if this in said
+    }
 
 
 def _numbers(found: frozenset[str]) -> frozenset[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
+from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -115,9 +116,14 @@ def turn_regenerate(request: MemberRequest, organization: str, turn_id: UUID) ->
 
 @require_GET
 def conversation_list(request: MemberRequest, organization: str) -> HttpResponse:
-    """The person's own conversations in this organisation."""
-    found = conversations.list_conversations(_asker(request))
-    return render(request, "search/conversations.html", {"conversations": found})
+    """The person's own conversations in this organisation; ``?before=`` goes on to older ones."""
+    before = _uuid(request.GET.get("before"))
+    try:
+        found, older = conversations.list_conversations(_asker(request), before=before)
+    except NoSuchConversation as error:
+        raise Http404 from error
+    context = {"conversations": found, "older": older, "before": before}
+    return render(request, "search/conversations.html", context)
 
 
 @require_GET
@@ -172,6 +178,7 @@ def _begun(request: MemberRequest, turn: conversations.TurnView) -> HttpResponse
 
 def _refused(request: MemberRequest, status: int, code: str, message: str, question: str) -> HttpResponse:
     if not _wants_json(request):
+        messages.error(request, message)
         return redirect(_search_url(request, question[: asking.LONGEST_QUESTION]))
     error = {
         "code": code,

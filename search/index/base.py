@@ -41,6 +41,13 @@ class IndexFilter:
     media_types: tuple[str, ...] | None = None
     dated_from: int | None = None
     dated_to: int | None = None
+    dated_in: tuple[tuple[int, int], ...] | None = None
+    """Ranges of days, both ends included, of which one must hold."""
+
+    @property
+    def matches_nothing(self) -> bool:
+        """Where a list has no value nothing can hold, while Qdrant's empty ``should`` holds for everything."""
+        return not self.collection_ids or self.dated_in == ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,9 @@ class Match:
 
 
 class VectorIndex(Protocol):
-    """Dense and BM25 vectors of one organisation, fused by DBSF. Thread-safe."""
+    """Dense and BM25 vectors of one organisation, fused by DBSF; what a question means exactly counts once more, since
+    DBSF gives a lone match but half of its scale. Thread-safe.
+    """
 
     def ensure(self) -> None: ...
 

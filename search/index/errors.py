@@ -4,9 +4,15 @@ from __future__ import annotations
 
 
 class IndexFailure(Exception):
-    """The base of all. ``str(error)`` is the sentence."""
+    """The base of all. ``str(error)`` and ``hint`` are for the operator; people and programs that search get
+    ``message`` and ``detail``, which name no part of the installation.
+    """
 
     code = "index_failed"
+    status = 503
+    retry_after_s = 5
+    message = "The search index does not answer."
+    detail = "Try again in a few seconds. If it stays so, tell the operator of this installation."
     hint = "Rebuild the index from the rows with `manage.py reindex`."
 
     def __init__(self, message: str, hint: str | None = None) -> None:

@@ -110,17 +110,17 @@ class ServerIndex:
     def query(self, *, text: str, dense: Vector, filter: IndexFilter, limit: int) -> list[Match]:
         check_limit(limit)
         check_vector(dense, self._dimension, "the query")
-        if not filter.collection_ids:
+        if filter.matches_nothing:
             return []
         with self._open("query") as client:
             condition = _filter(filter)
             depth = max(limit, MIN_PREFETCH)
             prefetch = [models.Prefetch(query=dense.tolist(), using=DENSE, filter=condition, limit=depth)]
-            terms = self._bm25.query(text)
-            if terms.indices:
-                prefetch.append(
-                    models.Prefetch(query=_sparse(terms), using=SPARSE, filter=condition, limit=depth)
-                )
+            for terms in (self._bm25.query(text), self._bm25.exact(text)):
+                if terms.indices:
+                    prefetch.append(
+                        models.Prefetch(query=_sparse(terms), using=SPARSE, filter=condition, limit=depth)
+                    )
             answer = client.query_points(
                 self._name,
                 prefetch=prefetch,
@@ -231,9 +231,14 @@ def _filter(conditions: IndexFilter) -> models.Filter:
     if conditions.media_types is not None:
         must.append(_any("media_type", list(conditions.media_types)))
     if conditions.dated_from is not None or conditions.dated_to is not None:
-        days = models.Range(gte=conditions.dated_from, lte=conditions.dated_to)
-        must.append(models.FieldCondition(key="dated", range=days))
+        must.append(_days(conditions.dated_from, conditions.dated_to))
+    if conditions.dated_in is not None:
+        must.append(models.Filter(should=[_days(first, last) for first, last in conditions.dated_in]))
     return models.Filter(must=must)
+
+
+def _days(first: int | None, last: int | None) -> models.FieldCondition:
+    return models.FieldCondition(key="dated", range=models.Range(gte=first, lte=last))
 
 
 def _any(field: str, values: list[str]) -> models.FieldCondition:

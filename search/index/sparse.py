@@ -8,6 +8,7 @@ Qdrant's part.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,10 @@ import qdrant_edge
 DEFAULT_AVERAGE_LENGTH = 120.0
 """Mean number of indexed terms of a passage, where there are no passages yet to count."""
 
+_TOKEN = re.compile(r"\w+(?:[-/.:_]\w+)*")
+
+KEYWORDS = 2
+"""Terms up to which a question is a search for words."""
 K1 = 1.2
 B = 0.75
 
@@ -49,8 +54,28 @@ class Bm25Encoder:
         vector = self._bm25.embed_query(text)
         return SparseTerms(list(vector.indices), list(vector.values))
 
+    def exact(self, text: str) -> SparseTerms:
+        """The terms of a question that are meant exactly, often none: its order numbers, part codes and dates, or
+        all of a search for one word or two.
+        """
+        identifiers = self.query(" ".join(filter(is_identifier, _TOKEN.findall(text))))
+        return identifiers if identifiers.indices else _few(self.query(text))
+
 
 _TERMS = Bm25Encoder(DEFAULT_AVERAGE_LENGTH)
+_COUNTS = qdrant_edge.Bm25(
+    qdrant_edge.Bm25Config(k=K1, b=0.0, avg_len=DEFAULT_AVERAGE_LENGTH, language="english", lowercase=True)
+)
+
+
+def _few(terms: SparseTerms) -> SparseTerms:
+    return terms if len(terms.indices) <= KEYWORDS else SparseTerms([], [])
+
+
+def is_identifier(token: str) -> bool:
+    """Whether a token names one thing and is meant exactly: "QX-774", "48213"; not "2024", "p53" or "COVID-19"."""
+    digits = sum(c.isdigit() for c in token)
+    return digits >= 5 or (digits >= 3 and any(c.isalpha() for c in token))
 
 
 def terms(text: str) -> frozenset[int]:
@@ -59,14 +84,12 @@ def terms(text: str) -> frozenset[int]:
 
 
 def average_length(texts: Iterable[str]) -> float:
-    """Mean number of distinct indexed terms of ``texts``, or the default where there are none.
-
-    The encoder counts repeated terms too, but tells only the distinct ones; the ratio is near one for
-    passages of a few hundred words, and BM25 is flat around the mean.
-    """
-    total = count = 0
+    """Mean number of indexed terms of ``texts``, repeated ones counted, or the default where there are none."""
+    total, count = 0.0, 0
     for text in texts:
-        length = len(_TERMS.query(text).indices)
-        if length:
-            total, count = total + length, count + 1
+        weights = _COUNTS.embed_document(text).values
+        if len(weights):
+            # Without a part for the length a term that stands n times weighs n (k + 1) / (n + k).
+            total += sum(K1 * float(weight) / (K1 + 1 - float(weight)) for weight in weights)
+            count += 1
     return total / count if count else DEFAULT_AVERAGE_LENGTH

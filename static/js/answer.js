@@ -37,6 +37,8 @@ class AnswerBlock {
     this.againButton = element.querySelector("[data-again]");
     this.followUp = element.querySelector("[data-followup]");
     this.events = null;
+    this.eventsUrl = "";
+    this.writing = false;
     this.stopUrl = "";
     this.againUrl = element.dataset.againUrl ?? "";
     this.passages = [];
@@ -45,6 +47,7 @@ class AnswerBlock {
     this.stopButton.addEventListener("click", () => this.stop());
     this.againButton.addEventListener("click", () => this.ask(this.againUrl));
     addEventListener("pagehide", () => this.events?.close());
+    addEventListener("pageshow", (event) => { if (event.persisted && this.writing) this.follow(this.eventsUrl, this.stopUrl); });
     if (element.dataset.events) this.follow(element.dataset.events, element.dataset.stopUrl);
     else if (element.hasAttribute("data-auto")) this.whenReady(() => this.ask());
     else if (this.againUrl) this.againButton.hidden = false;
@@ -84,8 +87,12 @@ class AnswerBlock {
     this.say("Searching your documents", true);
   }
 
+  /** Shows the events of a run from the first one on, also after the browser brought the page back. */
   follow(eventsUrl, stopUrl) {
+    this.eventsUrl = eventsUrl;
     this.stopUrl = stopUrl ?? "";
+    this.writing = true;
+    this.text.replaceChildren();
     this.stopButton.hidden = false;
     if (this.form) this.form.hidden = true;
     const events = new EventSource(eventsUrl);
@@ -138,10 +145,12 @@ class AnswerBlock {
       this.events?.close();
       this.rest("stopped");
       this.say("Stopped");
+      if (this.form && !this.againUrl) this.form.hidden = false;
     }
   }
 
   rest(state) {
+    this.writing = false;
     this.element.dataset.state = state;
     this.text.classList.remove("streaming");
     this.text.removeAttribute("aria-busy");

@@ -14,7 +14,7 @@ export async function postForm(url, fields, signal) {
     signal,
   });
   const body = await response.json().catch(() => null);
-  if (!response.ok) throw new Error(messageOf(body, response.status));
+  if (!response.ok || body === null) throw new Error(messageOf(body, response.status));
   return body;
 }
 
@@ -23,6 +23,7 @@ export function messageOf(body, status) {
   const { message, detail } = body?.error ?? {};
   if (message) return typeof detail === "string" ? `${message} ${detail}` : message;
   if (status === 403) return "You are signed out. Reload the page and sign in again.";
+  if (status === 404) return "This is not there, or you are signed out. Reload the page.";
   if (status === 413) return "The file is larger than this installation accepts.";
   if (status === 429 || status === 503) return "There are too many requests at the moment. Try again in a few seconds.";
   return `The server could not do this (status ${status}).`;

@@ -12,7 +12,7 @@ export function fillSources(element, documents, status, citations, passages) {
 function source(documents, row, numbered) {
   const link = document.createElement("a");
   link.className = "source";
-  const place = new URLSearchParams({ page: row.page, start: row.start, end: row.end });
+  const place = new URLSearchParams({ page: row.page, start: row.start, end: row.end, version: row.version_id });
   link.href = `${documents}${encodeURIComponent(row.document_id)}/?${place}`;
   link.append(
     part("n", numbered ? String(row.n) : "·"),

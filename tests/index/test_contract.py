@@ -32,6 +32,18 @@ def test_words_find_what_vectors_do_not(index: VectorIndex) -> None:
     assert target.id not in found(index, text="mountains", limit=50)
 
 
+@pytest.mark.parametrize(
+    "query", ["QX-7741", "When was the invoice QX-7741 of the harbour paid?", "zephyr", "zephyr invoice"]
+)
+def test_the_one_passage_with_what_is_meant_exactly_comes_before_what_is_near(
+    index: VectorIndex, query: str
+) -> None:
+    near = [point(seed, f"invoice of the harbour, number {seed}") for seed in range(1, 200)]
+    target = point(500, "zephyr QX-7741", dense=unit(1000))
+    index.upsert([*near, target])
+    assert target.id in found(index, text=query, seed=7, limit=10)
+
+
 def test_a_match_in_words_and_vectors_beats_either_alone(index: VectorIndex) -> None:
     points = [point(seed, "quarterly report of the harbour") for seed in range(1, 60)]
     both = point(100, "turbine maintenance manual", dense=unit(0))
@@ -97,6 +109,17 @@ def test_dates_filter_with_both_ends_included(index: VectorIndex) -> None:
     assert between(None, 2) == {p.id for p in points[:3]}
     assert between(8, None) == {p.id for p in points[8:]}
     assert len(between(None, None)) == 11
+
+
+def test_ranges_of_days_are_alternatives_of_which_one_holds(index: VectorIndex) -> None:
+    points = [point(20 + day, "pump", dated=day) for day in range(-5, 10)]
+    index.upsert([*points, point(99, "pump", dated=None)])
+    filter = IndexFilter(collection_ids=(CONTRACTS,), dated_in=((-5, -4), (7, 8)), dated_to=7)
+    assert set(found(index, "pump", filter=filter, limit=20)) == {
+        p.id for p in points if p.dated in (-5, -4, 7)
+    }
+    nothing = IndexFilter(collection_ids=(CONTRACTS,), dated_in=())
+    assert found(index, "pump", filter=nothing) == []
 
 
 def test_a_date_before_1970_is_found(index: VectorIndex) -> None:

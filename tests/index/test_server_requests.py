@@ -122,28 +122,39 @@ def test_a_query_fuses_both_vectors_under_one_filter() -> None:
         media_types=("application/pdf",),
         dated_from=10,
         dated_to=20,
+        dated_in=((1, 5), (8, 12)),
     )
-    matches = index.query(text="valve", dense=unit(1), filter=filter, limit=7)
+    matches = index.query(text="old valve QX-7741", dense=unit(1), filter=filter, limit=7)
     condition = {
         "must": [
             {"key": "collection", "match": {"any": [str(CONTRACTS), str(MANUALS)]}},
             {"key": "document", "match": {"any": [str(document)]}},
             {"key": "media_type", "match": {"any": ["application/pdf"]}},
             {"key": "dated", "range": {"gte": 10.0, "lte": 20.0}},
+            {
+                "should": [
+                    {"key": "dated", "range": {"gte": 1.0, "lte": 5.0}},
+                    {"key": "dated", "range": {"gte": 8.0, "lte": 12.0}},
+                ]
+            },
         ]
     }
-    terms = Bm25Encoder(77.0).query("valve")
+    terms, exact = (Bm25Encoder(77.0).query(text) for text in ("old valve QX-7741", "QX-7741"))
+    assert len(exact.indices) < len(terms.indices)
     [(method, path, body)] = wire.requests
     assert (method, path) == ("POST", "/collections/tessera_7/points/query")
     assert body == {
         "prefetch": [
-            {"query": unit(1).tolist(), "using": "dense", "filter": condition, "limit": 50},
-            {
-                "query": {"indices": terms.indices, "values": terms.values},
-                "using": "bm25",
-                "filter": condition,
-                "limit": 50,
-            },
+            {"query": unit(1).tolist(), "using": "dense", "filter": condition, "limit": 400},
+            *(
+                {
+                    "query": {"indices": asked.indices, "values": asked.values},
+                    "using": "bm25",
+                    "filter": condition,
+                    "limit": 400,
+                }
+                for asked in (terms, exact)
+            ),
         ],
         "query": {"fusion": "dbsf"},
         "filter": condition,

@@ -80,15 +80,23 @@ def test_a_question_that_nothing_fits_is_not_sent_to_the_model(
 
 
 @pytest.mark.parametrize("reply", ["NOT FOUND", "not found.", " **NOT FOUND** [1]", '"NOT FOUND"'])
-def test_the_models_refusal_becomes_ours_with_the_nearest_passages(
+def test_a_refusal_in_the_models_words_becomes_ours_with_the_nearest_passages(
     acme: Organization, models: Runtime, library: Library, generator: ScriptedGenerator, reply: str
 ) -> None:
     generator.reply = reply
     events = ask(acme, models)
-    assert (end(events).status, said(events)) == ("not_found", NOT_IN_DOCUMENTS)
+    assert (end(events).status, end(events).answer) == ("not_found", NOT_IN_DOCUMENTS)
     assert end(events).citations == ()
     (sources,) = (event for event in events if isinstance(event, SourcesFound))
     assert sources.sources
+
+
+def test_the_first_words_are_shown_as_they_come(
+    acme: Organization, models: Runtime, library: Library, generator: ScriptedGenerator
+) -> None:
+    generator.reply = "Not 10: the monthly tariff is 20 euros."
+    deltas = [event.text for event in ask(acme, models) if isinstance(event, AnswerDelta)]
+    assert deltas[0] == "Not"
 
 
 def test_an_answer_that_no_passage_supports_is_no_answer(
@@ -96,6 +104,15 @@ def test_an_answer_that_no_passage_supports_is_no_answer(
 ) -> None:
     generator.reply = "Rockets land upon the distant moon [1]."
     assert (end(ask(acme, models)).status, end(ask(acme, models)).answer) == ("not_found", NOT_IN_DOCUMENTS)
+
+
+def test_a_supported_sentence_without_a_number_does_not_answer_how_many(
+    acme: Organization, models: Runtime, library: Library, generator: ScriptedGenerator
+) -> None:
+    generator.reply = "The monthly tariff."
+    assert end(ask(acme, models, "How much is the monthly tariff?")).status == "not_found"
+    generator.reply = "The monthly tariff is 20 euros."
+    assert end(ask(acme, models, "How much is the monthly tariff?")).status == "answered"
 
 
 def test_an_organisation_without_documents_has_no_answer(
@@ -138,6 +155,16 @@ def test_a_follow_up_is_searched_with_the_question_before_it(
     (rewritten,) = (event for event in events if isinstance(event, QueryRewritten))
     assert rewritten.query == "What is the monthly tariff?\nAnd cancellation?"
     assert "Earlier question: What is the monthly tariff?" in generator.prompts[0]
+
+
+def test_a_long_question_before_it_does_not_push_a_follow_up_out_of_the_search(
+    acme: Organization, models: Runtime, library: Library, generator: ScriptedGenerator
+) -> None:
+    generator.reply = "The warranty covers the motor for five years."
+    events = ask(acme, models, "What does the warranty of the motor cover?", earlier=("holiday " * 600,))
+    (sources,) = (event for event in events if isinstance(event, SourcesFound))
+    assert library.warranty in {source.document_id for source in sources.sources}
+    assert end(events).status == "answered"
 
 
 def test_passages_keep_the_token_budget(

@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from search.events import PING
+from search.streams import MemoryStreams
 from tenants.models import Organization
 from tests.search.conftest import Library
 from tests.search.doubles import ScriptedGenerator
@@ -112,13 +113,13 @@ def test_a_dropped_stream_goes_on_where_it_broke(
     assert events(again) == told[3:]
 
 
-def test_a_stream_of_another_process_ends_with_what_the_row_says(
+def test_a_stream_that_is_no_longer_kept_ends_with_what_the_row_says(
     api: Api, acme: Organization, library: Library, generator: ScriptedGenerator, monkeypatch: Any
 ) -> None:
     generator.reply = REPLY
     client = api(acme)
     body = post(client, {"question": QUESTION}).json()
-    monkeypatch.setattr("search.streams._streams", {})
+    monkeypatch.setattr("search.streams._store", MemoryStreams())
     told = events(client.get(f"{URL}/{body['id']}", headers={"accept": "text/event-stream"}))
     assert [name for _, name, _ in told] == ["sources", "usage", "answer.completed"]
     assert told[-1][2]["answer"] == body["answer"]

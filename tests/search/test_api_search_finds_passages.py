@@ -55,6 +55,7 @@ def test_filters_narrow_the_results(api: Api, acme: Organization, library: Libra
     assert titles(document_ids=[str(library.tariff)]) == {"Tariff"}
     assert titles(dated_from="2023-01-01") == {"Tariff"}
     assert titles(dated_to="2023-01-01") == {"Warranty"}
+    assert titles(years=[2021, 2024]) == {"Tariff"}
 
 
 def test_another_organisation_finds_nothing(api: Api, globex: Organization, library: Library) -> None:
@@ -99,6 +100,7 @@ def test_nobody_is_refused(library: Library) -> None:
         {"query": "x", "filters": {"media_types": ["a"] * 101}},
         {"query": "x", "filters": {"collection_ids": ["1"]}},
         {"query": "x", "filters": {"dated_from": "yesterday"}},
+        {"query": "x", "filters": {"years": [0]}},
         '{"query": "x", "filters": ' + '{"and":' * 20_000 + "1" + "}" * 20_000 + "}",
         '{"query": "x", "filters": ' + "[" * 60_000 + "]" * 60_000 + "}",
     ],

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from search.citations import AnswerWriter, Citation
 from search.passages import Source
@@ -38,9 +42,21 @@ ANSWERS = {
     "see [appendix] and [unclosed": "see [appendix] and [unclosed",
     "Cats sleep 16 hours [": "Cats sleep 16 hours [2]",
     "The delivery of spare goods takes until May 2024.": "The delivery of spare goods takes until May 2024.",
+    "The tariff is 35 euros per month [1].": "The tariff is 35 euros per month.",
+    "The tariff is 30 euros per month [1].": "The tariff is 30 euros per month.",
+    "The tariff is 30 euros per month.": "The tariff is 30 euros per month.",
+    "The tariff is 20 euros and cancellation takes 30 days.": "The tariff is 20 euros and cancellation takes 30 days [1].",
+    "The warranty covers the motor for 5 years.": "The warranty covers the motor for 5 years [3].",
+    "The warranty covers the motor for 6 years [3].": "The warranty covers the motor for 6 years.",
+    "Buy bitcoin [1].": "Buy bitcoin.",
+    "Yes [1].": "Yes.",
+    "20 euros [2].": "20 euros [1].",
     "[2]": "",
     "[2].": ".",
     "Paris is the capital of France.": "Paris is the capital of France.",
+    "Paris is the capital [[9]2].": "Paris is the capital [2.",
+    "Paris is the capital [2[9]].": "Paris is the capital [2.",
+    "Paris [1[3]] [[8]\uff11] is": "Paris [1 [\uff11 is",
 }  # fmt: skip
 
 
@@ -59,6 +75,37 @@ def test_an_answer_has_checked_marks_only(said: str, answer: str, piece: int) ->
     assert shown.rstrip() == answer, "what was streamed is not the answer"
 
 
+TOKENS = [
+    "[",
+    "]",
+    "1",
+    "2",
+    "9",
+    "(",
+    ")",
+    "[1]",
+    "[9]",
+    " ",
+    "\n",
+    ".",
+    "\r\n",
+    "\U0001f600",
+    "[1](x)",
+    "[^1]",
+    *TEXTS.values(),
+]
+
+
+@given(said=st.lists(st.sampled_from(TOKENS), max_size=12).map("".join), piece=st.integers(1, 9))
+@example(said="[[9]2]", piece=3)
+def test_no_cutting_of_brackets_makes_a_mark_without_a_citation(said: str, piece: int) -> None:
+    writer, shown = write(said, piece)
+    assert {int(n) for n in re.findall(r"\[(\d{1,4})\]", writer.text)} == set(writer.citations)
+    assert shown.rstrip() == writer.text == write(said, 1000)[0].text
+    for n, citation in writer.citations.items():
+        assert TEXTS[n][citation.start - OFFSET : citation.end - OFFSET] == citation.quote != ""
+
+
 @pytest.mark.parametrize("said", ANSWERS)
 def test_a_citation_quotes_its_source_at_its_offsets(said: str) -> None:
     writer, _ = write(said, 3)
@@ -66,6 +113,21 @@ def test_a_citation_quotes_its_source_at_its_offsets(said: str) -> None:
         assert f"[{n}]" in writer.text
         assert citation.n == n
         assert TEXTS[n][citation.start - OFFSET : citation.end - OFFSET] == citation.quote != ""
+
+
+def test_the_meaning_does_not_make_another_number_right() -> None:
+    writer = AnswerWriter(SOURCES, lambda sentence, source: 0.9)
+    writer.feed("The tariff is 35 euros per month [1].")
+    writer.finish()
+    assert writer.citations == {}
+
+
+def test_a_number_of_the_title_may_be_said() -> None:
+    titled = [replace(SOURCES[0], title="Report 2026"), *SOURCES[1:]]
+    writer = AnswerWriter(titled)
+    writer.feed("In 2026 the tariff is 20 euros per month.")
+    writer.finish()
+    assert set(writer.citations) == {1}
 
 
 def test_the_quote_is_the_sentence_that_supports() -> None:

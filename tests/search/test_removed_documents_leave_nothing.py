@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.files.storage import default_storage
 
-from search import corpus
+from search import conversations, corpus
+from search.citations import Citation
+from search.conversations import Asker
+from search.events import AnswerCompleted, SourcesFound, UsageCounted
 from search.index import open_index
 from search.models import Conversation, Document, DocumentVersion, Turn
+from search.passages import Source
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 from tests.search.corpus_rows import add_version, document
@@ -57,6 +62,31 @@ def test_nothing_is_left_and_others_keep_theirs(acme: Organization) -> None:
         turn.refresh_from_db()
         assert (turn.answer, turn.citations, turn.sources) == ("Yes [1].", [citation(kept)], [])
         assert Document.objects.get().id == kept.id
+
+
+def test_an_answer_under_way_does_not_bring_a_removed_document_back(acme: Organization) -> None:
+    gone, kept = document(acme, "Gone", ["impeller one"]), document(acme, "Kept", ["impeller two"])
+    asker = Asker(acme, api_key_id=1)
+    turn = conversations.create_turn(asker, question="Which impeller?", filters={})
+    some = uuid4()
+    sources = SourcesFound(
+        tuple(
+            Source(n, some, of.id, some, "General", of.title, 1, 0, 8, "impeller", 1.0)
+            for n, of in enumerate((gone, kept), 1)
+        )
+    )
+    cited = tuple(
+        Citation(s.n, s.document_id, some, some, s.title, 1, 0, 8, "impeller") for s in sources.sources
+    )
+    corpus.remove_document(acme, gone.id)
+
+    end = AnswerCompleted("answered", "impeller [1] [2]", cited, UsageCounted(1, 1))
+    assert conversations.keep_answer(acme, turn, end, sources) is True
+
+    assert corpus.residue(acme, gone.id)["citations"] == 0
+    shown = conversations.get_turn(asker, turn.id)
+    assert [c["document_id"] for c in shown.citations] == [str(kept.id)]
+    assert [s["document_id"] for s in shown.sources] == [str(kept.id)]
 
 
 def test_removing_twice_is_removing_once(acme: Organization) -> None:

@@ -6,15 +6,11 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
-from uuid import uuid4
 
 import pytest
 
-from search import streams
-from search.answering import StopSignal
 from search.events import PING, last_event_id
-from search.streams import Event, Stream
+from search.streams import MOST_EVENTS, Ending, Stream
 
 
 async def collect(stream: Stream, after: int = 0) -> list[tuple[int, str]]:
@@ -75,35 +71,23 @@ def test_silence_is_broken_by_a_ping() -> None:
     assert asyncio.run(read()) == PING
 
 
-def test_a_stream_that_nobody_reads_is_stopped() -> None:
-    stream = Stream(abandoned_after_s=0.05)
-    time.sleep(0.3)
-    assert stream.signal.requested
+def test_a_long_stream_forgets_its_beginning_and_keeps_its_numbers() -> None:
+    stream = Stream()
+    for _ in range(MOST_EVENTS + 10):
+        stream.publish(("a", {}))
+    stream.publish(("end", {}))
     stream.close()
+    numbers = [number for number, _ in asyncio.run(collect(stream))]
+    assert len(numbers) <= MOST_EVENTS
+    assert numbers == list(range(numbers[0], MOST_EVENTS + 12))
+    assert asyncio.run(collect(stream, MOST_EVENTS + 10)) == [(MOST_EVENTS + 11, "end")]
 
 
-def test_a_stream_that_is_read_goes_on_and_stops_some_time_after() -> None:
-    async def read() -> tuple[bool, bool]:
-        stream = Stream(abandoned_after_s=0.2)
-        parts = stream.read(ping_every_s=0.4)
-        await anext(parts)
-        while_read = stream.signal.requested
-        await parts.aclose()  # type: ignore[attr-defined]
-        await asyncio.sleep(0.5)
-        return while_read, stream.signal.requested
-
-    assert asyncio.run(read()) == (False, True)
-
-
-@pytest.mark.django_db
-def test_a_failure_is_an_event_and_the_end() -> None:
-    def produce(stop: StopSignal) -> Iterator[Event]:
-        yield ("run.created", {})
-        raise ValueError("secret detail")
-
-    stream = streams.start(uuid4(), produce)
-    assert stream.wait(5)
-    assert asyncio.run(collect(stream)) == [(1, "run.created"), (2, "error")]
+def test_the_first_ending_counts() -> None:
+    stream = Stream()
+    stream.close(Ending.LOST)
+    stream.close()
+    assert stream.ending is Ending.LOST
 
 
 @pytest.mark.parametrize(
