@@ -16,11 +16,11 @@ COPY ingestion ingestion
 COPY templates templates
 COPY static static
 RUN useradd --system --uid 10001 --home-dir /app tessera \
- && mkdir -p /data /models && chown tessera /data /models
-ENV TESSERA_VAR_DIR=/data TESSERA_MODELS_DIR=/models
-RUN TESSERA_SECRET_KEY=only-for-collecting-static-files-0123456789 TESSERA_LOAD_MODELS=false \
-    python manage.py collectstatic --noinput --skip-checks && chown -R tessera /data
+ && mkdir -p /data /models /cache && chown tessera /data /models /cache
+ENV TESSERA_VAR_DIR=/data TESSERA_MODELS_DIR=/models XDG_CACHE_HOME=/cache
 USER tessera
+# The kernels choose their instruction set where they run, so they are built once, here.
+RUN python -m inference.kernels
 VOLUME ["/data", "/models"]
 EXPOSE 8000
 CMD ["uvicorn", "config.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--proxy-headers"]

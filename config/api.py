@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 _INFERENCE_STATUS: dict[type[Exception], int] = {
     inference_errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     inference_errors.NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+    inference_errors.LoadingFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     inference_errors.EngineStopped: HTTPStatus.SERVICE_UNAVAILABLE,
     inference_errors.WeightsMissing: HTTPStatus.SERVICE_UNAVAILABLE,
     inference_errors.WeightsCorrupt: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -11,5 +11,9 @@ class ConfigAppConfig(AppConfig):
 
     def ready(self) -> None:
         from config import checks
+        from config.env import env
+        from tenants import database_role
 
         assert checks.check_settings
+        if env().mode == "production":
+            database_role.watch_first_connection()

@@ -6,7 +6,9 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_init
+from celery.signals import after_task_publish, beat_init, heartbeat_sent, worker_init, worker_ready
+
+from config import heartbeat
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -18,8 +20,37 @@ app.autodiscover_tasks(["ingestion"])
 @worker_init.connect
 def _load_models(**kwargs: Any) -> None:
     """A worker process embeds through its own runtime; the embedded worker thread shares the server's."""
+    from config.checks import refuse_wrong_database, refuse_wrong_settings
     from config.env import env
     from config.runtime import start_runtime
+    from ingestion import pipeline
 
+    refuse_wrong_settings()
+    refuse_wrong_database()
+    pipeline.ask_before_each_step(_told_to_stop)
     if env().mode == "production" and env().load_models:
         start_runtime()
+
+
+def _told_to_stop() -> bool:
+    """A task works until nothing is due, which may be hours: asked to end, it hands its job back instead."""
+    from celery.worker import state
+
+    heartbeat.touch("worker")
+    asked: tuple[Any, Any] = (state.should_stop, state.should_terminate)
+    return any(code is not None and code is not False for code in asked)
+
+
+@worker_ready.connect
+@heartbeat_sent.connect
+def _worker_lives(**kwargs: Any) -> None:
+    heartbeat.touch("worker")
+
+
+@beat_init.connect
+def _beat_lives(**kwargs: Any) -> None:
+    from config.checks import refuse_wrong_settings
+
+    refuse_wrong_settings()
+    heartbeat.touch("beat")
+    after_task_publish.connect(lambda **_: heartbeat.touch("beat"), weak=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, register
 
-from config.env import Env, env
+from config.env import Env, env, names
 from inference import catalog
 from inference.errors import InferenceError
 
@@ -20,6 +21,25 @@ WEAK_SECRETS = ("changeme", "change-me", "secret", "insecure", "django-insecure"
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """All findings for the settings of this process."""
     return list(findings(env()))
+
+
+def refuse_wrong_settings() -> None:
+    """Ends a process of production whose settings are wrong, with what to do about each.
+
+    Commands run the checks by themselves; the servers of web, worker and beat do not.
+    """
+    wrong = list(findings(env())) if env().mode == "production" else []
+    if wrong:
+        sys.exit("\n".join(f"{finding.id}: {finding.msg} {finding.hint or ''}" for finding in wrong))
+
+
+def refuse_wrong_database() -> None:
+    """Ends a process of production whose database role or tables let rows of every organisation through. Needs
+    Django to be set up."""
+    if env().mode == "production":
+        from tenants import database_role
+
+        database_role.refuse_at_start()
 
 
 def findings(e: Env) -> Iterator[CheckMessage]:
@@ -42,13 +62,13 @@ def findings(e: Env) -> Iterator[CheckMessage]:
 def _production(e: Env) -> Iterator[CheckMessage]:
     if e.debug:
         yield Error("Debug pages are on in production.", hint="Unset TESSERA_DEBUG.", id="tessera.E010")
-    if len(e.secret_key) < 32 or e.secret_key.lower().startswith(WEAK_SECRETS):
+    if _is_weak(e.secret_key):
         yield Error(
             "The secret key is missing, short or a known default.",
             hint="Set TESSERA_SECRET_KEY (or TESSERA_SECRET_KEY_FILE) to at least 32 random characters.",
             id="tessera.E011",
         )
-    if "*" in e.allowed_hosts.split(","):
+    if "*" in names(e.allowed_hosts):
         yield Error(
             "Every host name is allowed.", hint="List yours in TESSERA_ALLOWED_HOSTS.", id="tessera.E012"
         )
@@ -59,6 +79,12 @@ def _production(e: Env) -> Iterator[CheckMessage]:
             "Production needs a broker.",
             hint="Set TESSERA_BROKER_URL to Redis or RabbitMQ.",
             id="tessera.E014",
+        )
+    if not e.redis_url:
+        yield Error(
+            "Without Redis no process can stream or stop an answer that another one makes.",
+            hint="Set TESSERA_REDIS_URL, also where RabbitMQ is the broker.",
+            id="tessera.E030",
         )
     if not e.qdrant_url:
         yield Error(
@@ -80,3 +106,8 @@ def _production(e: Env) -> Iterator[CheckMessage]:
         )
     if e.demo_password:
         yield Error("A demo password is set in production.", hint="Unset DEMO_PASSWORD.", id="tessera.E018")
+
+
+def _is_weak(secret: str) -> bool:
+    """Short, a known default, or made of so few different characters that somebody typed it."""
+    return len(secret) < 32 or len(set(secret)) < 8 or secret.lower().startswith(WEAK_SECRETS)

@@ -5,7 +5,6 @@ Seeding twice changes nothing: accounts, keys and documents are found again.
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 from django.conf import settings
@@ -13,6 +12,7 @@ from django.contrib.auth import get_user_model
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from config.env import env
+from config.kept_secret import kept_secret
 from ingestion.uploads import accept_upload
 from search.models import Document
 from tenants.models import Membership, Organization, Role
@@ -27,11 +27,7 @@ def demo_password() -> str:
     """``DEMO_PASSWORD``, or a random one that is kept under var/."""
     if env().demo_password:
         return env().demo_password
-    file: Path = settings.VAR / "demo_password"
-    if not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(9), encoding="ascii")
-    return file.read_text(encoding="ascii").strip()
+    return kept_secret(settings.VAR / "demo_password", 9)
 
 
 def seed() -> None:

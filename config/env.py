@@ -42,12 +42,16 @@ class Env(BaseSettings):
     )
     hub_url: str = Field("https://huggingface.co", description="The model hub that weights are fetched from.")
     database_url: str = Field(
-        "", description="postgresql://user:password@host:port/name. Empty: SQLite under var/."
+        "",
+        description="postgresql://user:password@host:port/name?sslmode=require, special characters as %XX. Empty: SQLite under var/.",
     )
     broker_url: str = Field(
         "", description="Celery's broker, redis:// or amqp://. Empty: files under var/ and a worker thread."
     )
-    redis_url: str = Field("", description="Django's shared cache. Empty: memory of the process.")
+    redis_url: str = Field(
+        "",
+        description="Redis for the shared cache and the streams of answers. Empty: memory of the one process.",
+    )
     qdrant_url: str = Field("", description="A Qdrant server. Empty: Qdrant Edge inside the process.")
     qdrant_api_key: str = Field("", description="The Qdrant server's key.")
     s3_bucket: str = Field("", description="Bucket for uploaded files. Empty: var/files.")
@@ -64,12 +68,18 @@ class Env(BaseSettings):
     model_format: Literal["fp32", "bf16", "int8"] = Field(
         "int8", description="Number format of the language model's matrices."
     )
+    kernels: Literal["auto", "avx512", "avx2", "off"] = Field(
+        "auto",
+        description="Compiled kernels of the language model on the processor; `off` computes with torch.",
+    )
     embedding_model: str = Field(
         "all-MiniLM-L6-v2", description="The embedding model, by its name in the catalog."
     )
     max_model_len: int = Field(4096, description="Longest prompt plus output, in tokens.")
     kv_cache_tokens: int = Field(32768, description="Size of the paged KV cache, in tokens.")
-    num_threads: int = Field(0, description="Processor threads of the models; 0 leaves it to torch.")
+    num_threads: int = Field(
+        0, description="Processor threads of the models; 0 takes what the process may use, 16 at most."
+    )
     load_models: bool = Field(
         True, description="Load models in the serving process. Off for tests and commands."
     )
@@ -102,11 +112,24 @@ class Env(BaseSettings):
     @classmethod
     def read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Takes ``TESSERA_X_FILE`` as the file that holds ``TESSERA_X``."""
-        for name in cls.model_fields:
-            file = os.environ.get(f"TESSERA_{name.upper()}_FILE")
+        for name, field in cls.model_fields.items():
+            variable = f"TESSERA_{name.upper()}"
+            file = os.environ.get(f"{variable}_FILE")
             if file:
-                values[name] = Path(file).read_text(encoding="utf-8").strip()
+                values[variable if field.validation_alias else name] = _content(variable, file)
         return values
+
+
+def names(value: str) -> list[str]:
+    """The parts of a setting that is a list, separated by commas and any spaces."""
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _content(variable: str, file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"{variable}_FILE names a file that cannot be read: {error}") from error
 
 
 @lru_cache(maxsize=1)

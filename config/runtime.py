@@ -15,6 +15,7 @@ def runtime_config() -> runtime.RuntimeConfig:
         models_dir=e.models_dir,
         hub_url=e.hub_url,
         weight_format=e.model_format,
+        kernels=e.kernels,
         kv_cache_tokens=e.kv_cache_tokens,
         max_model_len=e.max_model_len,
         num_threads=e.num_threads,

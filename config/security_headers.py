@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
-from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+
+from tenants.middleware import Middleware
 
 POLICY = {
     "default-src": "'none'",
@@ -33,37 +32,21 @@ _PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=(), br
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
 
 
-class SecurityHeadersMiddleware:
+class SecurityHeadersMiddleware(Middleware):
     """Sets Content-Security-Policy, Permissions-Policy and X-Request-ID on every response."""
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        self.get_response = get_response
-        self.is_async = iscoroutinefunction(get_response)
-        if self.is_async:
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> Any:
+    def before(self, request: HttpRequest) -> None:
         asked = request.headers.get("X-Request-ID", "")
         request.request_id = asked if _REQUEST_ID.match(asked) else secrets.token_hex(12)  # type: ignore[attr-defined]
-        if self.is_async:
-            return self._answer(request)
-        return _with_headers(request, self.get_response(request))
 
-    async def _answer(self, request: HttpRequest) -> HttpResponseBase:
-        return _with_headers(request, await self.get_response(request))
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        response.headers.setdefault("Content-Security-Policy", content_security_policy(request.path))
+        response.headers.setdefault("Permissions-Policy", _PERMISSIONS)
+        response.headers["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
+        return response
 
 
 def content_security_policy(path: str) -> str:
     """The policy of the page at ``path``."""
     parts = _INLINE_STYLES if path.startswith(_INLINE_STYLE_PATHS) else POLICY
     return "; ".join(f"{name} {value}" for name, value in parts.items())
-
-
-def _with_headers(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    response.headers.setdefault("Content-Security-Policy", content_security_policy(request.path))
-    response.headers.setdefault("Permissions-Policy", _PERMISSIONS)
-    response.headers["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
-    return response

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-from config.env import ROOT, env
+from config.env import ROOT, env, names
+from config.kept_secret import kept_secret
 
 ENV = env()
 VAR = ENV.var_dir
-VAR.mkdir(parents=True, exist_ok=True)
+VAR.mkdir(mode=0o700, parents=True, exist_ok=True)
 TESTING = "pytest" in sys.modules
 
 
@@ -21,11 +21,7 @@ def _secret_key() -> str:
         return ENV.secret_key
     if ENV.mode == "production":
         return ""  # config.checks refuses it with a sentence
-    file = VAR / "secret_key"
-    if not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(48), encoding="ascii")
-    return file.read_text(encoding="ascii").strip()
+    return kept_secret(VAR / "secret_key", 48)
 
 
 def _databases() -> dict[str, Any]:
@@ -44,24 +40,27 @@ def _databases() -> dict[str, Any]:
             }
         }
     url = urlsplit(ENV.database_url)
+    options: dict[str, Any] = dict(parse_qsl(url.query))  # such as sslmode
+    if not TESTING:
+        options["pool"] = {"min_size": 1, "max_size": 10}
     return {
         "default": {
             "ENGINE": "django.db.backends.postgresql",
-            "NAME": url.path.lstrip("/"),
+            "NAME": unquote(url.path.lstrip("/")),
             "USER": unquote(url.username or ""),
             "PASSWORD": unquote(url.password or ""),
-            "HOST": url.hostname or "",
+            "HOST": unquote(url.hostname or ""),
             "PORT": url.port or "",
             "CONN_MAX_AGE": 0,
-            "OPTIONS": {} if TESTING else {"pool": {"min_size": 1, "max_size": 10}},
+            "OPTIONS": options,
         }
     }
 
 
 SECRET_KEY = _secret_key()
 DEBUG = ENV.debug
-ALLOWED_HOSTS = [h for h in ENV.allowed_hosts.split(",") if h]
-CSRF_TRUSTED_ORIGINS = [o for o in ENV.trusted_origins.split(",") if o]
+ALLOWED_HOSTS = names(ENV.allowed_hosts)
+CSRF_TRUSTED_ORIGINS = names(ENV.trusted_origins)
 DATABASES = _databases()
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -84,6 +83,7 @@ INSTALLED_APPS = [
     "config",
 ]
 MIDDLEWARE = [
+    "config.streaming.StreamingMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.security_headers.SecurityHeadersMiddleware",
@@ -117,7 +117,7 @@ TEMPLATES = [
 
 AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
-    "allauth.account.auth_backends.AuthenticationBackend",
+    "tenants.signin.SignInBackend",
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -143,7 +143,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = VAR / "static"
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 STATICFILES_DIRS = [ROOT / "static"]
-WHITENOISE_USE_FINDERS = ENV.mode == "embedded"
+WHITENOISE_USE_FINDERS = True  # from the code itself: a copy under var/ would be that of an older version
 MEDIA_ROOT = VAR / "files"
 STORAGES: dict[str, Any] = {
     "default": (

@@ -12,13 +12,13 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
 from ingestion import deletion, jobs, progress, uploads
 from ingestion.models import IngestionJob
 from ingestion.serializers import STATUSES, DocumentSerializer, UploadSerializer
 from search.models import Collection, Document
+from search.paging import new_paginator, page_of
 from tenants.authentication import credential
 from tenants.models import Organization
 from tenants.scope import tenant_scope
@@ -51,10 +51,10 @@ class Documents(APIView):
             OpenApiParameter("cursor", str, description="From `next` or `previous` of a page."),
             OpenApiParameter("page_size", int, description="Up to 200; 50 by default."),
         ],
-        responses={200: DocumentSerializer(many=True)},
+        responses={200: page_of(DocumentSerializer)},
     )
     def get(self, request: Request) -> Response:
-        paginator = self.paginator
+        paginator = new_paginator()
         with tenant_scope(credential(request).organization):
             found = with_status(Document.objects.all(), request.query_params.get("status"))
             page = paginator.paginate_queryset(progress.with_progress(found), request, view=self)
@@ -87,11 +87,6 @@ class Documents(APIView):
             idempotency_key=_idempotency_key(request),
         )
         return _answer(asker.organization, document.id, status=202)
-
-    @property
-    def paginator(self) -> Any:
-        kind: Any = api_settings.DEFAULT_PAGINATION_CLASS
-        return kind()
 
 
 class DocumentDetail(APIView):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from ingestion import files, jobs, page_images
+from ingestion import jobs, page_images
 from search import corpus
 from search.models import Document, DocumentVersion
 from tenants.models import Organization
@@ -21,10 +21,9 @@ def delete_document(*, organization: Organization, document_id: UUID) -> bool:
         document = Document.objects.filter(id=document_id).first()
         if document is None:
             return False
-        versions = list(DocumentVersion.objects.filter(document=document).values_list("id", "file"))
+        versions = list(DocumentVersion.objects.filter(document=document).values_list("id", flat=True))
     jobs.cancel(organization=organization, document=document)
     corpus.remove_document(organization, document_id)
-    for version_id, key in versions:
+    for version_id in versions:
         page_images.forget(organization, version_id)
-        files.discard(key)
     return True

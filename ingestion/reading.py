@@ -30,6 +30,8 @@ class ReadingPage:
     quote: str
     has_image: bool
     rectangles: Rectangles | None
+    replaced: bool = False
+    """The passage was asked for in a version that is no longer the published one, so nothing is marked."""
 
     @property
     def previous(self) -> int | None:
@@ -56,17 +58,33 @@ def has_pictures(version: DocumentVersion) -> bool:
 
 
 def read_page(
-    organization: Organization, document_id: UUID, *, number: int, start: int, end: int
+    organization: Organization,
+    document_id: UUID,
+    *,
+    number: int,
+    start: int,
+    end: int,
+    version_id: UUID | None = None,
 ) -> ReadingPage | None:
-    """A page of the published version with ``start`` to ``end`` of its text marked; None without one."""
+    """A page of the published version with ``start`` to ``end`` of its text marked; None without one.
+
+    The place is one in ``version_id``, if given. In another version the page is shown without a mark, the first one
+    when there is no such page any more.
+    """
     document = published(organization, document_id)
     if document is None or document.published is None:
         return None
     version = document.published
+    replaced = version_id not in (None, version.id)
+    if replaced:
+        start = end = 0
     with tenant_scope(organization):
         page = Page.objects.filter(version=version, number=number).first()
+        if page is None and replaced:
+            page = Page.objects.filter(version=version).order_by("number").first()
     if page is None:
         return None
+    number = page.number
     start, end = max(0, min(start, len(page.text))), max(0, min(end, len(page.text)))
     marked = end > start
     pieces = ((page.text[:start], False), (page.text[start:end], True), (page.text[end:], False))
@@ -81,6 +99,7 @@ def read_page(
         quote=page.text[start:end],
         has_image=has_image,
         rectangles=_rectangles(organization, version, number, start, end) if has_image and marked else None,
+        replaced=replaced,
     )
 
 

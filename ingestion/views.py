@@ -126,6 +126,7 @@ def document_page(request: MemberRequest, organization: str, document_id: UUID) 
         number=_number(request, "page", 1),
         start=_number(request, "start", 0),
         end=_number(request, "end", 0),
+        version_id=_uuid(request, "version"),
     )
     if found is None:
         raise Http404("No such page.")
@@ -178,7 +179,7 @@ def document_file(request: MemberRequest, organization: str, document_id: UUID) 
     if document is None or document.published is None:
         raise Http404("No such document.")
     try:
-        return downloads.attachment(request, document.published.file, document.filename)
+        return downloads.attachment(document.published.file, document.filename)
     except FileNotFoundError as missing:
         raise Http404("The file is gone.") from missing
 
@@ -241,3 +242,10 @@ def _number(request: HttpRequest, name: str, default: int) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise Http404("No such page.")
     return int(text)
+
+
+def _uuid(request: HttpRequest, name: str) -> UUID | None:
+    try:
+        return UUID(request.GET[name]) if name in request.GET else None
+    except ValueError:
+        raise Http404("No such page.") from None

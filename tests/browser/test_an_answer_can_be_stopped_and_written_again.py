@@ -25,6 +25,29 @@ def test_stop_then_regenerate(open_browser: OpenBrowser) -> None:
 
 
 @pytest.mark.timeout(600)
+def test_a_page_that_the_browser_brings_back_goes_on_with_its_answer(open_browser: OpenBrowser) -> None:
+    page = open_browser()
+    sign_in(page, "alice")
+    page.goto("/o/acme/?q=How+often+does+the+R7+need+maintenance%3F")
+    page.locator('[data-answer][data-state="streaming"]').wait_for()
+    for event in ("pagehide", "pageshow"):
+        page.evaluate(f"dispatchEvent(new PageTransitionEvent('{event}', {{persisted: true}}))")
+    page.locator(ENDED).wait_for()
+    assert page.locator("[data-text]").inner_text().strip() != ""
+
+
+@pytest.mark.timeout(600)
+def test_a_source_leads_to_the_version_that_was_cited(open_browser: OpenBrowser) -> None:
+    page = open_browser()
+    sign_in(page, "alice")
+    ask(page, "How often does the R7 need maintenance?")
+    streamed = page.locator("[data-sources] a.source").first.get_attribute("href")
+    assert "version=" in (streamed or "")
+    page.reload()
+    assert page.locator("[data-sources] a.source").first.get_attribute("href") == streamed
+
+
+@pytest.mark.timeout(600)
 def test_a_follow_up_joins_the_conversation(open_browser: OpenBrowser) -> None:
     page = open_browser()
     sign_in(page, "alice")

@@ -132,6 +132,25 @@ def test_the_document_page_marks_the_passage(acme: Organization, bob_client: Cli
     assert bob_client.get(where, {"start": 900, "end": 5}).context["quote"] == ""
 
 
+def test_a_passage_of_a_replaced_version_is_not_marked_in_the_new_one(
+    acme: Organization, alice_client: Client, models: Any
+) -> None:
+    document = upload(acme, "x.txt", b"The fee is 20 euros.")
+    pipeline.work_until_idle()
+    where = reverse("document", args=["acme", document.id])
+    with tenant_scope(acme):
+        cited = Document.objects.get(id=document.id).published_id
+    place: dict[str, Any] = {"page": 1, "start": 11, "end": 13, "version": str(cited)}
+    assert alice_client.get(where, place).context["quote"] == "20"
+    post(alice_client, "document-replace", document.id, file=b"The fee was lowered by us.", headers=HTMX)
+    pipeline.work_until_idle()
+    response = alice_client.get(where, place)
+    assert response.context["quote"] == ""
+    assert "earlier version" in response.content.decode()
+    assert alice_client.get(where, {**place, "page": 7}).status_code == 200
+    assert alice_client.get(where, {**place, "version": "x"}).status_code == 404
+
+
 def test_what_is_not_published_has_no_page_and_no_file(acme: Organization, bob_client: Client) -> None:
     document = upload(acme)
     for name, more in (("document", ()), ("document-file", ()), ("page-image", (1,))):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
+import socket
 import sys
 import threading
 import time
 from argparse import ArgumentParser
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import uvicorn
 from django.conf import settings
@@ -37,6 +39,20 @@ class Command(BaseCommand):
                 "`serve` is the embedded mode. In production start web, worker, beat and inference apart."
             )
         lock = self._lock()
+        listener = _listener(options["host"], options["port"])
+        signal.signal(signal.SIGTERM, _interrupt)  # ends like Ctrl-C, so that everything is closed
+        try:
+            self._serve(listener, options)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            listener.close()
+            runtime.uninstall()
+            opening.close_all()
+            lock.close()
+            self.stdout.write("Tessera has stopped. `make run` starts it again.")
+
+    def _serve(self, listener: socket.socket, options: dict[str, Any]) -> None:
         call_command("migrate", interactive=False, verbosity=0)
         if options["demo"]:
             seed()
@@ -46,23 +62,15 @@ class Command(BaseCommand):
             threading.Thread(target=self._report, args=(running, started), daemon=True).start()
         embedded_worker = worker.start_embedded_worker()
         self._greet(options["host"], options["port"], demo=options["demo"])
+        config = uvicorn.Config(
+            "config.asgi:application", log_level="warning", lifespan="off", timeout_graceful_shutdown=5
+        )
         try:
-            uvicorn.run(
-                "config.asgi:application",
-                host=options["host"],
-                port=options["port"],
-                log_level="warning",
-                lifespan="off",
-                timeout_graceful_shutdown=5,
-            )
+            uvicorn.Server(config).run(sockets=[listener])
         finally:
             embedded_worker.stop()
             if running is not None:
                 running.stop()
-            runtime.uninstall()
-            opening.close_all()
-            lock.close()
-            self.stdout.write("Tessera has stopped. `make run` starts it again.")
 
     def _report(self, running: runtime.Runtime, started: float) -> None:
         running.wait()
@@ -96,3 +104,23 @@ class Command(BaseCommand):
         lines += ["  Stop      Ctrl-C", "", "  The page answers now; the models load behind it.", ""]
         self.stdout.write("\n".join(lines))
         sys.stdout.flush()
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """The address, taken before anything is written or loaded. Raises ``CommandError`` when it cannot be had."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise CommandError(
+            f"Tessera cannot listen on {host}, port {port}: {error.strerror}. "
+            "Stop what uses it, or take another port: `make run PORT=8001`."
+        ) from None
+    return listener
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
