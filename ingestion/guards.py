@@ -42,7 +42,8 @@ _MESSAGES: Final[dict[str, tuple[str, str]]] = {
     ),
     "unsupported": (
         "Files of this kind cannot be read.",
-        "Upload PDF, Word (docx), PowerPoint (pptx), Excel (xlsx), HTML, Markdown, text or CSV.",
+        "Upload PDF, Word (docx), PowerPoint (pptx), Excel (xlsx), OpenDocument text (odt), RTF, EPUB, e-mail (eml), "
+        "HTML, Markdown, text, CSV or JSON.",
     ),
     "timeout": (
         "Reading the file took longer than is allowed.",

@@ -22,13 +22,18 @@ HTML: Final = "text/html"
 MARKDOWN: Final = "text/markdown"
 TEXT: Final = "text/plain"
 CSV: Final = "text/csv"
+ODT: Final = "application/vnd.oasis.opendocument.text"
+EPUB: Final = "application/epub+zip"
+RTF: Final = "application/rtf"
+EML: Final = "message/rfc822"
+JSON: Final = "application/json"
 
 _OLE2: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _FOREIGN: Final = (
     b"MZ", b"\x7fELF", b"\xca\xfe\xba\xbe", b"\xfe\xed\xfa", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe",
     b"\x89PNG", b"GIF8", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"RIFF", b"OggS", b"ID3", b"fLaC",
     b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"\x28\xb5\x2f\xfd",
-    b"SQLite format 3\x00", b"\x00asm", b"!<arch>", b"{\\rtf", b"%!PS",
+    b"SQLite format 3\x00", b"\x00asm", b"!<arch>", b"%!PS",
 )  # fmt: skip
 _MAIN_PARTS: Final = (
     (
@@ -63,6 +68,7 @@ _NOT_TEXT: Final = frozenset([
 _BY_NAME: Final = {
     "md": MARKDOWN, "markdown": MARKDOWN, "mdown": MARKDOWN, "csv": CSV, "tsv": CSV,
     "txt": TEXT, "text": TEXT, "log": TEXT, "rst": TEXT,
+    "json": JSON, "jsonl": JSON, "ndjson": JSON,
 }  # fmt: skip
 _HTML_START: Final = re.compile(
     r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*"
@@ -76,6 +82,8 @@ _MARKDOWN: Final = re.compile(r"^(#{1,6} \S|```|\s*[-*] \[[ x]\] |\[[^\]]+\]: \S
 _MAIL: Final = re.compile(
     r"^(from|to|subject|date|received|mime-version|return-path|message-id):", re.I | re.M
 )
+_FIELD: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,60}:")
+_JSON_START: Final = re.compile(r"(\[\s{0,99})?\{\s{0,99}\"[^\"\n]{1,200}\"\s{0,9}:")
 _CONTROLS: Final = re.compile(r"[\x01-\x08\x0e-\x1a\x1c-\x1f\ufffd]")
 _HEAD: Final = 64 * 1024
 
@@ -96,6 +104,8 @@ def sniff(path: Path, filename: str, *, limits: Limits | None = None) -> str:
         return _office_kind(path, limits or Limits())
     if head.startswith(_FOREIGN):
         raise IngestionFailure("unsupported")
+    if head.startswith(b"{\\rtf"):
+        return RTF
     extension = PurePath(filename).suffix.lower().lstrip(".")
     if b"%PDF-" in head[:1024] and not _HTML_START.match(head[:1024].decode("latin-1")):
         return PDF
@@ -127,6 +137,8 @@ def _blocks(read: object, size: int) -> Iterable[bytes]:
 def _office_kind(path: Path, limits: Limits) -> str:
     with path.open("rb") as file:
         archive = Archive(file, limits)
+        if "mimetype" in archive.names:
+            return _open_kind(archive)
         if "[Content_Types].xml" not in archive.names:
             raise IngestionFailure("unsupported")
         types = archive.read("[Content_Types].xml", at_most=4 * 1024 * 1024)
@@ -136,16 +148,32 @@ def _office_kind(path: Path, limits: Limits) -> str:
     raise IngestionFailure("unsupported")
 
 
+def _open_kind(archive: Archive) -> str:
+    """The kind of an OpenDocument file or an EPUB book, whose first entry names it."""
+    named = archive.read("mimetype", at_most=256).strip()
+    if named == EPUB.encode():
+        return EPUB
+    if named not in (ODT.encode(), f"{ODT}-template".encode()):
+        raise IngestionFailure("unsupported")
+    if "META-INF/manifest.xml" in archive.names:
+        manifest = archive.read("META-INF/manifest.xml", at_most=4 * 1024 * 1024)
+        if b":encryption-data" in manifest:
+            raise IngestionFailure("encrypted")
+    return ODT
+
+
 def _text_kind(head: bytes, extension: str) -> str:
     text = decode(head)
     if len(_CONTROLS.findall(text)) + text.count("\x00") > 2 + 0.05 * len(text):
         raise IngestionFailure("unsupported")
+    start = text.lstrip("\ufeff \t\r\n")
+    if _is_mail(start, extension):
+        return EML
     if extension in _NOT_TEXT:
         raise IngestionFailure("unsupported", f"The file is named .{extension}, but holds something else.")
     named = _BY_NAME.get(extension)
     if _HTML_START.match(text):
         return HTML
-    start = text.lstrip("\ufeff \t\r\n")
     if start.startswith(("<?xml", "<svg")) and named is None:
         raise IngestionFailure("unsupported")
     if named is not None:
@@ -154,11 +182,19 @@ def _text_kind(head: bytes, extension: str) -> str:
         start.startswith("<") and len(_HTML_TAGS.findall(start)) >= 3
     ):
         return HTML
-    if len({field.lower() for field in _MAIL.findall(text[:2000].split("\n\n")[0])}) >= 3:
-        raise IngestionFailure("unsupported")
+    if _JSON_START.match(start):
+        return JSON
     if len(_MARKDOWN.findall(text)) >= 2:
         return MARKDOWN
     return CSV if _looks_like_csv(text) else TEXT
+
+
+def _is_mail(start: str, extension: str) -> bool:
+    """Whether a text begins with the head of a message: two known fields under the name, three without one."""
+    if extension in _BY_NAME or not _FIELD.match(start):
+        return False
+    head = start[:8000].replace("\r\n", "\n").split("\n\n")[0]
+    return len({field.lower() for field in _MAIL.findall(head)}) >= (2 if extension == "eml" else 3)
 
 
 def _looks_like_csv(text: str) -> bool:

@@ -160,3 +160,24 @@ def header_of(cells: list[str]) -> list[str] | None:
     if any(not any(character.isalpha() for character in cell) for cell in filled):
         return None
     return cells
+
+
+class TableText:
+    """The rows of one table as lines that can be read alone; the first row may be their header."""
+
+    def __init__(self) -> None:
+        self._header: list[str] | None = None
+        self._count = 0
+
+    def line(self, cells: list[str]) -> str:
+        """The next row as a line."""
+        if self._count == 0:
+            self._header = header_of(cells)
+        text = row_text(None if self._count == 0 else self._header, cells)
+        self._count += 1
+        return text
+
+    def add_to(self, page: PageBuilder, cells: list[str]) -> None:
+        """The next row on ``page``, the first as a new block."""
+        first = self._count == 0
+        (page.block if first else page.line)(self.line(cells))

@@ -38,6 +38,11 @@ TYPE_LABELS = {
     "text/markdown": "Markdown",
     "text/plain": "Text",
     "text/csv": "CSV",
+    "application/vnd.oasis.opendocument.text": "OpenDocument",
+    "application/rtf": "Rich text",
+    "application/epub+zip": "Book",
+    "message/rfc822": "E-mail",
+    "application/json": "JSON",
 }
 ERRORS = {
     "not_ready": "The models were still loading. Ask again.",

@@ -14,7 +14,7 @@ from ingestion.parsed import ParsedDocument
 from ingestion.parsers import ooxml
 from ingestion.parsers.ooxml import attribute, local
 from ingestion.sniff import DOCX
-from ingestion.text import PageBuilder, header_of, one_line, row_text
+from ingestion.text import PageBuilder, TableText, one_line
 
 MEDIA_TYPES = (DOCX,)
 _HEADING_NAME = re.compile(r"heading (\d)$", re.I)
@@ -79,7 +79,7 @@ class _Body:
         self._page = page
         self._levels = levels
         self._paragraphs: list[tuple[list[str], list[int], list[bool]]] = []
-        self._tables: list[tuple[list[str] | None, int]] = []
+        self._tables: list[TableText] = []
         self._rows: list[list[str]] = []
         self._cells: list[list[str]] = []
         self._title = ""
@@ -107,7 +107,7 @@ class _Body:
         if name == "p":
             self._paragraphs.append(([], [], []))
         elif name == "tbl":
-            self._tables.append((None, 0))
+            self._tables.append(TableText())
         elif name == "tr" and self._tables:
             self._rows.append([])
         elif name == "tc" and self._rows:
@@ -151,13 +151,7 @@ class _Body:
             self._page.block(text)
 
     def _row(self, cells: list[str]) -> None:
-        header, count = self._tables[-1]
-        first = header_of(cells) if count == 0 else None
-        line = row_text(None if first else header, cells)
-        self._tables[-1] = (first or header, count + 1)
         if self._cells:
-            self._cells[-1].append(line)
-        elif count == 0:
-            self._page.block(line)
+            self._cells[-1].append(self._tables[-1].line(cells))
         else:
-            self._page.line(line)
+            self._tables[-1].add_to(self._page, cells)

@@ -32,15 +32,8 @@ _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\
 def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument:
     if path.stat().st_size > 4 * limits.max_characters:
         raise IngestionFailure("too_large")
-    data = path.read_bytes()
-    declared = _CHARSET.search(data[:4096])
-    source = clean(decode(data, declared=declared[1].decode("ascii") if declared else ""))
-    parser = etree.HTMLParser(encoding="utf-8", no_network=True, huge_tree=True, remove_pis=True)
-    root = etree.fromstring(source.encode("utf-8"), parser)
-    if root is None:
-        raise IngestionFailure("empty")
     page = PageBuilder(1, TextBudget(limits))
-    _walk(root, page)
+    root = add_to(page, path.read_bytes())
     facts = _facts(root)
     try:
         created = date.fromisoformat(facts.get("date", "")[:10])
@@ -54,6 +47,21 @@ def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument
         created,
         root.get("lang") or "",
     )
+
+
+def add_to(page: PageBuilder, data: bytes, *, declared: str = "") -> Any:
+    """Adds what a person would see of the document in ``data``; returns its root, an lxml element.
+
+    ``declared``: the encoding that a header around the document gave. Raises ``empty`` for no element at all.
+    """
+    own = _CHARSET.search(data[:4096])
+    source = clean(decode(data, declared=declared or (own[1].decode("ascii") if own else "")))
+    parser = etree.HTMLParser(encoding="utf-8", no_network=True, huge_tree=True, remove_pis=True)
+    root = etree.fromstring(source.encode("utf-8"), parser)
+    if root is None:
+        raise IngestionFailure("empty")
+    _walk(root, page)
+    return root
 
 
 def _facts(root: Any) -> dict[str, str]:

@@ -13,12 +13,27 @@ from typing import Final, Protocol, cast
 
 from ingestion.guards import IngestionFailure, Limits
 from ingestion.parsed import ParsedDocument
-from ingestion.sniff import CSV, DOCX, HTML, MARKDOWN, PDF, PPTX, TEXT, XLSX, sniff
+from ingestion.sniff import (
+    CSV,
+    DOCX,
+    EML,
+    EPUB,
+    HTML,
+    JSON,
+    MARKDOWN,
+    ODT,
+    PDF,
+    PPTX,
+    RTF,
+    TEXT,
+    XLSX,
+    sniff,
+)
 from ingestion.text import one_line
 
 _MODULES: Final = {
     PDF: "pdf", DOCX: "docx", PPTX: "pptx", XLSX: "xlsx", HTML: "html", MARKDOWN: "markdown",
-    TEXT: "text", CSV: "csv",
+    TEXT: "text", CSV: "csv", ODT: "odt", RTF: "rtf", EPUB: "epub", EML: "eml", JSON: "json",
 }  # fmt: skip
 _LANGUAGE_SAMPLE: Final = 20_000
 _LANGUAGE_LETTERS: Final = 20
