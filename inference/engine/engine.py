@@ -8,8 +8,10 @@ that thread.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
+import os
 import queue
 import secrets
 import threading
@@ -134,6 +136,7 @@ class Engine:
         engine = cls(config, checkpoint, lane=lane)
         engine._thread = threading.Thread(target=engine._loop, name="engine", daemon=True)
         engine._thread.start()
+        atexit.register(engine._stop_at_exit, os.getpid())
         return engine
 
     # -- any thread
@@ -225,6 +228,12 @@ class Engine:
             self._end_all(EngineStopped("The engine was stopped."))
         elif thread is not threading.current_thread():
             thread.join(STOP_TIMEOUT_S)
+            atexit.unregister(self._stop_at_exit)
+
+    def _stop_at_exit(self, process: int) -> None:
+        """Lets a step come to its end before the interpreter takes its world apart. A forked child has no thread."""
+        if os.getpid() == process:
+            self.stop()
 
     def _ask_abort(self, request_id: str) -> None:
         """Must not take a lock: it also runs in destructors."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -129,9 +130,20 @@ class Team:
         self._team: int | None = new(num_threads or default_threads())
         if not self._team:
             raise MemoryError("no threads for the kernels")
-        weakref.finalize(self, free, self._team)
+        self._process = os.getpid()
+        # At the end of the process a step may still run on the team; the system takes its memory back then.
+        weakref.finalize(self, _free, free, self._team, self._process).atexit = False
 
     def forward(self, model: Model, step: Step) -> None:
-        """Runs one step; see ``tessera_forward``. Raises ``MemoryError``; nothing was written then."""
+        """Runs one step; see ``tessera_forward``. Raises ``MemoryError``; nothing was written then. In a forked
+        child, which has none of the threads, it raises ``KernelsUnavailable``."""
+        if os.getpid() != self._process:
+            raise KernelsUnavailable("A forked process must load its models itself.")
         if self._forward(self._team, ctypes.byref(model), ctypes.byref(step)) != 0:
             raise MemoryError("no memory for a step")
+
+
+def _free(free: Callable[[int], None], team: int, process: int) -> None:
+    """Ends a team; not in a forked child, which would wait for threads that it does not have."""
+    if os.getpid() == process:
+        free(team)
