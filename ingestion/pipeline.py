@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from inference import runtime
@@ -29,6 +30,7 @@ from ingestion import child, files, jobs
 from ingestion.chunking import chunk
 from ingestion.guards import IngestionFailure, Limits
 from ingestion.jobs import Lease, LeaseLost, Stage, Stopping
+from ingestion.models import IngestionJob
 from ingestion.parsed import ParsedDocument, TextChunk
 from search import corpus
 from search.index.errors import IndexFailure
@@ -61,11 +63,15 @@ def work_until_idle(
 
 def work(lease: Lease) -> None:
     """Takes one claimed job as far as it goes. Every outcome becomes the job's state."""
+    _attempt(lease)
+    _take_back_what_nobody_wants(lease)
+
+
+def _attempt(lease: Lease) -> None:
     try:
         ingest(lease)
     except LeaseLost:
         logger.info("job %s is no longer ours", lease.job_id)
-        _remove_if_orphaned(lease)
     except Stopping:
         _put_back(lease, 0)
     except NotReady:
@@ -95,7 +101,7 @@ def work(lease: Lease) -> None:
 
 
 def ingest(lease: Lease) -> None:
-    """The stages in order. Raises what :func:`work` turns into states."""
+    """The stages in order. Raises what :func:`_attempt` turns into states."""
     embedder = runtime.current().embedder
     version, title = _load(lease)
     parsed = _parse(lease, version)
@@ -227,8 +233,11 @@ def _publish(lease: Lease, version: DocumentVersion) -> None:
         document = (
             Document.objects.select_for_update(of=("self",))
             .select_related("published")
-            .get(id=lease.document_id)
+            .filter(id=lease.document_id)
+            .first()
         )
+        if document is None:
+            raise LeaseLost(str(lease.job_id))
         published = document.published
         superseded = published is not None and published.created_at > version.created_at
         if superseded:
@@ -257,12 +266,18 @@ def remove_version(lease: Lease, version: DocumentVersion) -> None:
     files.discard(version.file)
 
 
-def _remove_if_orphaned(lease: Lease) -> None:
-    """Takes back the points of a version that was deleted while it was being indexed."""
+def _take_back_what_nobody_wants(lease: Lease) -> None:
+    """Takes back the points of a version that was deleted, or whose job was cancelled, while it was being
+    indexed, however the work on it ended. The rows are looked at after the last point was written, and a
+    deletion removes points once more after the rows: whichever is later finds them."""
+    wanted = Q(published_for__isnull=False) | ~Q(job__status=IngestionJob.Status.CANCELLED)
     with tenant_scope(lease.organization):
-        exists = DocumentVersion.objects.filter(id=lease.version_id).exists()
-    if not exists:
+        if DocumentVersion.objects.filter(wanted, id=lease.version_id).exists():
+            return
+    try:
         corpus.unindex_version(lease.organization, lease.version_id)
+    except IndexFailure:
+        logger.exception("points of version %s may be left in the index", lease.version_id)
 
 
 def _put_back(lease: Lease, seconds: float) -> None:

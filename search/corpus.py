@@ -1,8 +1,8 @@
 """The rows of a document and its points in the index, put in step.
 
 What always holds: points are made from rows, never the other way round; what is deleted leaves the index
-before its rows go, so that an interruption leaves nothing that trying again would not name and remove. No
-scope and no transaction is open while the index works.
+before its rows go, so that an interruption leaves nothing that trying again would not name and remove, and
+once more after them. No scope and no transaction is open while the index works.
 """
 
 from __future__ import annotations
@@ -52,21 +52,27 @@ def remove_document(organization: Organization, document_id: UUID) -> bool:
     """Deletes a document: points, files, rows, and what turns quote of it. May be repeated.
 
     False when the organisation has no such document. The words of questions and answers stay; their citations
-    and sources of this document go.
+    and sources of this document go. Points go a second time after the rows, since a worker may have written
+    some while the rows still stood; one that writes later finds no row, and takes its points back itself.
     """
     with tenant_scope(organization):
         known = Document.objects.filter(id=document_id).update(published=None) > 0
         files = list(DocumentVersion.objects.filter(document_id=document_id).values_list("file", flat=True))
-    index = open_index(organization)
-    index.delete_document(document_id)
-    index.flush()
+    _unindex_document(organization, document_id)
     for file in files:
         if file:
             default_storage.delete(file)
     with tenant_scope(organization), transaction.atomic():
         Document.objects.filter(id=document_id).delete()
         _forget_citations(document_id)  # last: the deletion has waited for answers that were being kept
+    _unindex_document(organization, document_id)
     return known
+
+
+def _unindex_document(organization: Organization, document_id: UUID) -> None:
+    index = open_index(organization)
+    index.delete_document(document_id)
+    index.flush()
 
 
 def forget_organization(organization: Organization) -> None:

@@ -96,23 +96,6 @@ def test_a_deleted_document_leaves_no_row_no_point_and_no_file(
     assert again.id != document.id
 
 
-def test_a_document_deleted_while_it_is_worked_on_leaves_nothing(
-    acme: Organization, models: Any, storage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    document = upload(acme, content=b"The canary is called Esmeralda.")
-    index_version = corpus.index_version
-
-    def delete_meanwhile(organization: Organization, version_id: Any) -> int:
-        written = index_version(organization, version_id)
-        with tenant_scope(organization):
-            Document.objects.filter(id=document.id).delete()
-        return written
-
-    monkeypatch.setattr(corpus, "index_version", delete_meanwhile)
-    pipeline.work_until_idle()
-    assert open_index(acme).count() == 0
-
-
 def test_a_document_of_another_organisation_cannot_be_deleted(
     acme: Organization, globex: Organization, models: Any
 ) -> None:
