@@ -23,6 +23,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final, cast
 
+from django.conf import settings
+
 from ingestion.guards import CODES, Code, IngestionFailure, Limits
 from ingestion.parsed import Heading, ParsedDocument, ParsedPage
 
@@ -49,6 +51,17 @@ class Rectangles:
     page_height: float
     boxes: list[tuple[float, float, float, float]]
     aligned: float
+
+
+def limits() -> Limits:
+    """What the settings allow the child."""
+    env = settings.ENV
+    return Limits(
+        memory_mb=env.parse_memory_mb,
+        cpu_s=env.parse_wall_seconds,
+        wall_s=env.parse_wall_seconds,
+        max_pages=env.parse_max_pages,
+    )
 
 
 def parse_file(path: Path, *, filename: str, limits: Limits, password: str | None = None) -> ParsedDocument:

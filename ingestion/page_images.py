@@ -15,8 +15,7 @@ from django.conf import settings
 from django.core.cache import cache
 
 from ingestion import child, files
-from ingestion.child import Rectangles
-from ingestion.pipeline import limits
+from ingestion.child import Rectangles, limits
 from search.models import DocumentVersion, Page
 from tenants.models import Organization
 from tenants.scope import tenant_scope
@@ -45,6 +44,11 @@ def page_png(organization: Organization, version: DocumentVersion, page: int) ->
     fresh = kept.with_suffix(f".{uuid.uuid4().hex}.tmp")
     fresh.write_bytes(png)
     fresh.replace(kept)
+    with tenant_scope(organization):
+        removed = not DocumentVersion.objects.filter(id=version.id).exists()
+    if removed:
+        forget(organization, version.id)
+        raise FileNotFoundError("The version was removed while its page was drawn.")
     return png
 
 

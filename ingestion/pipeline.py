@@ -18,7 +18,6 @@ from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -26,9 +25,9 @@ from django.utils import timezone
 from inference import runtime
 from inference.embedder import Embedder
 from inference.errors import InferenceError, NotReady
-from ingestion import child, files, jobs
+from ingestion import child, files, jobs, page_images
 from ingestion.chunking import chunk
-from ingestion.guards import IngestionFailure, Limits
+from ingestion.guards import IngestionFailure
 from ingestion.jobs import Lease, LeaseLost, Stage, Stopping
 from ingestion.models import IngestionJob
 from ingestion.parsed import ParsedDocument, TextChunk
@@ -114,17 +113,6 @@ def ingest(lease: Lease) -> None:
     _publish(lease, version)
 
 
-def limits() -> Limits:
-    """What the settings allow the parsing child."""
-    env = settings.ENV
-    return Limits(
-        memory_mb=env.parse_memory_mb,
-        cpu_s=env.parse_wall_seconds,
-        wall_s=env.parse_wall_seconds,
-        max_pages=env.parse_max_pages,
-    )
-
-
 def chunk_id(organization_id: int, version_id: uuid.UUID, ordinal: int) -> uuid.UUID:
     """UUIDv5 of (organisation, version, ordinal): the same passage has the same id at every try."""
     return uuid.uuid5(version_id, f"{organization_id}/{ordinal}")
@@ -144,7 +132,7 @@ def _load(lease: Lease) -> tuple[DocumentVersion, str]:
 
 
 def _parse(lease: Lease, version: DocumentVersion) -> ParsedDocument:
-    allowed = limits()
+    allowed = child.limits()
     lease.renew(stage=Stage.PARSING, seconds=allowed.wall_s + PARSE_MARGIN_SECONDS)
     with files.local_copy(version.file) as path:
         parsed = child.parse_file(path, filename=version.document.filename, limits=allowed)
@@ -259,11 +247,12 @@ def _publish(lease: Lease, version: DocumentVersion) -> None:
 
 
 def remove_version(lease: Lease, version: DocumentVersion) -> None:
-    """Removes the points, then the rows, then the file of a version that is not the published one."""
+    """Removes the points, then the rows, then file and pictures of a version that is not the published one."""
     corpus.unindex_version(lease.organization, version.id)
     with tenant_scope(lease.organization), transaction.atomic():
         DocumentVersion.objects.filter(id=version.id, published_for__isnull=True).delete()
     files.discard(version.file)
+    page_images.forget(lease.organization, version.id)
 
 
 def _take_back_what_nobody_wants(lease: Lease) -> None:
