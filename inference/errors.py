@@ -82,3 +82,10 @@ class WeightsCorrupt(InferenceError):
 
     code = "weights_corrupt"
     hint = "Delete the file and run `manage.py models fetch` again."
+
+
+class UnsupportedCheckpoint(InferenceError):
+    """The checkpoint is well-formed, but of a family or with a feature that the engine does not run."""
+
+    code = "unsupported_checkpoint"
+    hint = "Use a model of the Llama, Mistral, Qwen2, Qwen3 or SmolLM2 family."

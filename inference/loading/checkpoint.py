@@ -16,17 +16,12 @@ from typing import Any, Protocol, get_args
 import torch
 
 from inference.config import Architecture, ModelConfig, RopeScaling
-from inference.errors import InferenceError, WeightsCorrupt, WeightsMissing
+from inference.errors import UnsupportedCheckpoint, WeightsCorrupt, WeightsMissing
 from inference.loading.gguf import GgufFile
+from inference.loading.grouped import GroupedFolder, read_scheme
 from inference.loading.safetensors import SafetensorsFolder
 from inference.loading.tokenizer import Tokenizer, tokenizer_from_folder, tokenizer_from_gguf
-
-
-class UnsupportedCheckpoint(InferenceError):
-    """The checkpoint is well-formed, but of a family or with a feature that the engine does not run."""
-
-    code = "unsupported_checkpoint"
-    hint = "Use a model of the Llama, Mistral, Qwen2, Qwen3 or SmolLM2 family."
+from inference.quantization.int4 import GroupedWeight
 
 
 class Checkpoint(Protocol):
@@ -201,7 +196,8 @@ def _as_ids(value: Any) -> tuple[int, ...]:
 
 
 class SafetensorsCheckpoint:
-    """A :class:`Checkpoint` in a folder with ``config.json``, ``*.safetensors`` and ``tokenizer.json``."""
+    """A :class:`Checkpoint` in a folder with ``config.json``, ``*.safetensors`` and ``tokenizer.json``; matrices may
+    be in 4 bits as GPTQ and AWQ write them."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -210,8 +206,10 @@ class SafetensorsCheckpoint:
             generation = json.loads(generation_file.read_text("utf-8")) if generation_file.exists() else {}
         except (OSError, ValueError) as error:
             raise WeightsCorrupt(f"config.json of {folder.name} cannot be read: {error}.") from error
-        self._folder = SafetensorsFolder(folder)
+        self._folder: SafetensorsFolder | GroupedFolder = SafetensorsFolder(folder)
         try:
+            if settings.get("quantization_config"):
+                self._folder = GroupedFolder(self._folder, read_scheme(settings["quantization_config"]))
             config = self._read_config(settings)
         except KeyError as error:
             raise WeightsCorrupt(f"config.json of {folder.name} lacks {error}.") from error
@@ -227,10 +225,6 @@ class SafetensorsCheckpoint:
         # Attention within the window is plain attention, so a context that ends there needs no other kind.
         slides = settings.get("use_sliding_window", family == "mistral")
         window = settings.get("sliding_window", 4096) if slides else None
-        if settings.get("quantization_config"):
-            raise UnsupportedCheckpoint(
-                "The checkpoint's tensors are quantized in a way that is not supported."
-            )
         theta, scaling = _rope(settings)
         heads, hidden = int(settings["num_attention_heads"]), int(settings["hidden_size"])
         stored = set(self._folder.names())
@@ -264,6 +258,10 @@ class SafetensorsCheckpoint:
 
     def rows(self, name: str, first: int, last: int) -> torch.Tensor:
         return self._folder.rows(name, first, last)
+
+    def grouped(self, name: str) -> GroupedWeight | None:
+        """The matrix as it is stored, where it is stored in 4 bits and its groups are runs of its inputs."""
+        return self._folder.grouped(name) if isinstance(self._folder, GroupedFolder) else None
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -31,11 +31,15 @@ class SafetensorsFolder:
     def names(self) -> list[str]:
         return list(self._file_of)
 
-    def tensor(self, name: str) -> torch.Tensor:
-        """The tensor as fp32. Raises ``KeyError`` for an unknown name."""
+    def stored(self, name: str) -> torch.Tensor:
+        """The tensor in its own dtype. Raises ``KeyError`` for an unknown name."""
         with safe_open(self._file_of[name], framework="pt") as opened:
             values: torch.Tensor = opened.get_tensor(name)
-        return values.to(torch.float32)
+        return values
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """The tensor as fp32. Raises ``KeyError`` for an unknown name."""
+        return self.stored(name).to(torch.float32)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The tensor's shape. Raises ``KeyError`` for an unknown name."""

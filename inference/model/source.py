@@ -8,8 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from inference.config import ModelConfig
-from inference.errors import WeightsCorrupt
-from inference.loading.checkpoint import UnsupportedCheckpoint
+from inference.errors import UnsupportedCheckpoint, WeightsCorrupt
 from inference.request import ChatMessage, PromptTokens
 
 EMBEDDING = "model.embed_tokens.weight"

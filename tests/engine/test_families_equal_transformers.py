@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from inference.attention.base import Segment
 from inference.engine.engine import Engine
-from inference.errors import PromptTooLong, WeightsCorrupt
-from inference.loading.checkpoint import UnsupportedCheckpoint, load_checkpoint
+from inference.errors import PromptTooLong, UnsupportedCheckpoint, WeightsCorrupt
+from inference.loading.checkpoint import load_checkpoint
 from inference.model.native import NativeDecoder
 from inference.request import PromptTokens
 from tests.engine.checkpoints import FAMILIES, WIDE, make_model, save_folder, save_gguf

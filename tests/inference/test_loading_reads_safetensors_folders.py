@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
-from inference.errors import WeightsCorrupt
-from inference.loading.checkpoint import UnsupportedCheckpoint, load_checkpoint
+from inference.errors import UnsupportedCheckpoint, WeightsCorrupt
+from inference.loading.checkpoint import load_checkpoint
 from inference.request import ChatMessage
 
 CONFIG: dict[str, Any] = {
