@@ -70,5 +70,7 @@ class EngineConfig:
     prefix_caching: bool = True
     num_threads: int = 0
     """Threads of a step; 0 takes what this process may use, 16 at most."""
+    max_restarts: int = 3
+    """How often within ten minutes the engine is started again after a crash of its own."""
     price_per_hour: float = 0.0
     """What an hour of this machine costs, in any currency; 0 leaves costs out of the metrics."""

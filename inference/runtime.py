@@ -25,18 +25,22 @@ from inference.request import TextGenerator
 
 logger = logging.getLogger(__name__)
 
-State = Literal["loading", "ready", "failed"]
+State = Literal["loading", "ready", "restarting", "failed"]
 ENGINE_DIED = "The engine failed; its process must be restarted. The log says why."
+ENGINE_RESTARTS = "The engine crashed and is started again; the log says why."
 RETRY_FAILED_S = 5.0
 """How often a service whose models failed is asked whether it was mended."""
 
 
 @runtime_checkable
 class Mortal(Protocol):
-    """A generator that knows whether it still works, as the engine does."""
+    """A generator that knows whether it still works, as the engine does. ``died``: for good."""
 
     @property
     def died(self) -> bool: ...
+
+    @property
+    def recovering(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +91,10 @@ class Runtime:
 
     @property
     def state(self) -> State:
-        """``failed`` when loading failed or the engine died since."""
-        return "failed" if self.engine_died else self._state
+        """``failed`` when loading failed or the engine died since, ``restarting`` after a crash that it survives."""
+        if self.engine_died:
+            return "failed"
+        return "restarting" if self.engine_recovering else self._state
 
     @property
     def engine_died(self) -> bool:
@@ -97,9 +103,17 @@ class Runtime:
         return isinstance(generator, Mortal) and generator.died
 
     @property
+    def engine_recovering(self) -> bool:
+        """Whether the engine crashed and is about to be started again."""
+        generator: object = self._generator
+        return isinstance(generator, Mortal) and generator.recovering
+
+    @property
     def detail(self) -> str:
         """A sentence for people: what is being loaded, or why it failed."""
-        return ENGINE_DIED if self.engine_died else self._detail
+        if self.engine_died:
+            return ENGINE_DIED
+        return ENGINE_RESTARTS if self.engine_recovering else self._detail
 
     @property
     def generator(self) -> TextGenerator:

@@ -3,7 +3,7 @@
 A step is: take in what was submitted and aborted, schedule, run the model, sample, book the results, deliver.
 What always holds: only the thread that calls :meth:`Engine.step` touches sequences, blocks and the model;
 every accepted request ends with exactly one ``Finished``, whatever happens to it, to its neighbours or to
-that thread.
+that thread. A crash of that thread's loop ends all requests; it goes on with fresh books and the same weights.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from inference.engine.lane import ComputeLane, LanePriority
 from inference.engine.metrics import EngineCounters, LiveRequest, live, shares
 from inference.engine.output import OutputAssembler
 from inference.engine.router import EventRouter
-from inference.errors import DeadlineExceeded, EngineStopped, InferenceError, InvalidRequest
+from inference.engine.supervisor import Supervisor
+from inference.errors import DeadlineExceeded, EngineStopped, InferenceError, InvalidRequest, NotReady
 from inference.kv_cache.manager import KVCacheManager
 from inference.loading.checkpoint import load_checkpoint
 from inference.model.build import build_model
@@ -109,24 +110,19 @@ class Engine:
             source.config.max_position_embeddings,
             config.kv_cache_tokens // config.block_size * config.block_size,
         )
-        self._gate = QueueGate(config.max_queued_requests, config.max_queued_tokens)
         if self.max_model_len < 2:
             raise InvalidRequest("kv_cache_tokens must hold at least two tokens in whole blocks.")
         self._runner = ModelRunner(build_model(source, config, max_positions=self.max_model_len))
-        self._scheduler = self._build_scheduler(self._runner.alignment)
-        self._computation = Computation(self._runner, clock)
-        self._router = EventRouter()
         self._counters = EngineCounters()
-        self._requests: dict[str, _Request] = {}
         self._inbox: queue.SimpleQueue[_Request | _Abort | _Wake] = queue.SimpleQueue()
         self._lifecycle = threading.Lock()
+        self._supervisor = Supervisor(config.max_restarts, clock)
         self._stopped = False
+        self._recovering = False
         self._died = False
         self._order = 0
         self._thread: threading.Thread | None = None
-        self._progress_at = clock()
-        self._gauges: dict[str, float] = {}
-        self._publish_gauges()
+        self._renew()
 
     @classmethod
     def start(
@@ -160,6 +156,8 @@ class Engine:
         with self._lifecycle:
             if self._stopped:
                 raise EngineStopped("The engine is stopped.")
+            if self._recovering:
+                raise NotReady("The engine crashed and is started again.")
             self._order += 1
             sequence = TokenSequence(
                 request_id=uuid.uuid4().hex,
@@ -200,6 +198,7 @@ class Engine:
     def metrics(self) -> dict[str, float]:
         """Counters (``..._total``) since the start and gauges as of the last step."""
         values = self._counters.as_dict() | self._gauges
+        values["engine_restarts_total"] = float(self._supervisor.restarts)
         now = self._clock()
         values["num_requests_waiting"] += self._gate.num_requests
         values["queued_tokens"] = float(self._gate.num_tokens)
@@ -241,8 +240,13 @@ class Engine:
 
     @property
     def died(self) -> bool:
-        """Whether the engine's thread ended by an error."""
+        """Whether the engine's thread ended by an error, for good."""
         return self._died
+
+    @property
+    def recovering(self) -> bool:
+        """Whether the engine crashed and is about to be started again."""
+        return self._recovering
 
     # -- the engine's thread
 
@@ -281,9 +285,7 @@ class Engine:
             torch.set_num_threads(self._config.num_threads)
         error = EngineStopped("The engine was stopped.")
         try:
-            while not self._stopped:
-                if not self.step():
-                    self._wait_for_work()
+            self._supervisor.run(self._serve, self._recover)
         except BaseException:
             logger.exception("the engine's thread died")
             self._died = True
@@ -292,6 +294,34 @@ class Engine:
             with self._lifecycle:
                 self._stopped = True
             self._end_all(error)
+
+    def _serve(self) -> None:
+        while not self._stopped:
+            if not self.step():
+                self._wait_for_work()
+
+    def _recover(self, pause_s: float) -> None:
+        """After a crash: ends all requests, refuses others for ``pause_s`` seconds, and begins with fresh books."""
+        with self._lifecycle:
+            self._recovering = True
+        self._end_all(EngineStopped("The engine failed."))
+        end = self._clock() + pause_s
+        while not self._stopped and (left_s := end - self._clock()) > 0:
+            with contextlib.suppress(queue.Empty):
+                self._inbox.get(timeout=left_s)
+        with self._lifecycle:
+            self._renew()
+            self._recovering = False
+
+    def _renew(self) -> None:
+        """Fresh books: nobody waits, no KV block is held or cached."""
+        self._gate = QueueGate(self._config.max_queued_requests, self._config.max_queued_tokens)
+        self._scheduler = self._build_scheduler(self._runner.alignment)
+        self._computation = Computation(self._runner, self._clock)
+        self._router = EventRouter()
+        self._requests: dict[str, _Request] = {}
+        self._progress_at = self._clock()
+        self._publish_gauges()
 
     def _wait_for_work(self) -> None:
         if self._requests:
@@ -374,13 +404,15 @@ class Engine:
         self._router.post(request.handle, Finished(reason, self._usage(sequence), error))
 
     def _end_all(self, error: EngineStopped) -> None:
-        """The last act: nothing is accepted any more. Must not fail, whatever state the engine is in."""
+        """Nothing may be accepted any more. Must not fail, whatever state the engine is in."""
         while not self._inbox.empty():
             message = self._inbox.get_nowait()
             if isinstance(message, _Request):
                 self._requests[message.sequence.request_id] = message
         for request in list(self._requests.values()):
-            self._router.post(request.handle, Finished("error", self._usage(request.sequence), error))
+            usage = self._usage(request.sequence)
+            self._counters.record_end("error", usage.total_s or 0.0)
+            self._router.post(request.handle, Finished("error", usage, error))
         self._requests.clear()
         self._router.flush()
 

@@ -87,7 +87,7 @@ def test_a_process_without_its_own_models_says_why_and_connects_once_that_is_men
 def test_an_engine_that_died_is_seen_from_outside(
     llama: TinyCheckpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = Engine.start(make_config(), llama)
+    engine = Engine.start(make_config(max_restarts=0), llama)
     runtime = Runtime.of(engine)
     with serving(create_app(runtime, KEY)) as url:
         remote = RemoteGenerator.connect(url, api_key=KEY)

@@ -142,7 +142,8 @@ def test_stop_ends_everybody_and_refuses_newcomers(engine: Engine) -> None:
         submit(engine, PROMPTS[0])
 
 
-def test_when_the_thread_dies_all_callers_are_told(engine: Engine) -> None:
+def test_when_the_thread_dies_all_callers_are_told(llama: TinyCheckpoint) -> None:
+    engine = Engine.start(make_config(max_restarts=0), llama)
     handles = [submit(engine, prompt, greedy(390)) for prompt in PROMPTS]
     next(iter_without_abort := iter(handles[0]))
 

@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 
 from inference import runtime
+from tests.search.doubles import ScriptedGenerator
 
 
 @pytest.fixture
@@ -30,3 +31,17 @@ def test_it_is_ready_when_the_models_are(db: None, client: Client, nothing_insta
     runtime.install(runtime.Runtime.of())
     response = client.get("/readyz")
     assert (response.status_code, response.json()["state"]) == (200, "ready")
+
+
+@pytest.mark.parametrize(
+    ("died", "recovering", "state"),
+    [(False, False, "ready"), (False, True, "restarting"), (True, False, "failed")],
+)
+def test_it_is_not_ready_while_the_engine_has_crashed(
+    db: None, client: Client, nothing_installed: None, died: bool, recovering: bool, state: str
+) -> None:
+    generator = ScriptedGenerator()
+    generator.died, generator.recovering = died, recovering  # type: ignore[attr-defined]
+    runtime.install(runtime.Runtime.of(generator))
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()["state"]) == (200 if state == "ready" else 503, state)
