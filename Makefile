@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 export PORT
 
-.PHONY: help run test test-postgres lint lock reset bench bench-peers gpu weights clean-venv
+.PHONY: help run test test-postgres lint lock reset bench bench-peers soak gpu weights clean-venv
 help:  ## Shows this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -61,6 +61,9 @@ bench-peers:  ## Installs the engines that ours is measured against, each in an 
 	  .venv-peers/$$name/bin/pip install -q -r benchmarks/engine/peers/$$name.txt || exit 1; \
 	done
 	.venv-peers/vllm/bin/pip uninstall -q -y torchvision torchaudio torchcodec  # builds for CUDA, not needed for text
+
+soak: .venv/dev.stamp  ## Mixed traffic for 20 minutes (SOAK_MINUTES): nothing may grow, leak or change.
+	$(BIN)/python -m benchmarks.soak
 
 gpu: .venv/dev.stamp  ## Runs the checks that need a CUDA device; says so when there is none.
 	$(BIN)/python -m benchmarks.gpu

@@ -320,14 +320,14 @@ class Engine:
         self._computation = Computation(self._runner, self._clock)
         self._router = EventRouter()
         self._requests: dict[str, _Request] = {}
-        self._progress_at = self._clock()
+        self._progress_at = self._warned_at = self._clock()
         self._publish_gauges()
 
     def _wait_for_work(self) -> None:
         if self._requests:
-            if self._clock() - self._progress_at > STALL_WARNING_S:
+            if self._clock() - max(self._progress_at, self._warned_at) > STALL_WARNING_S:
                 logger.error("%d requests are waiting and nothing advances", len(self._requests))
-                self._progress_at = self._clock()
+                self._warned_at = self._clock()
             with contextlib.suppress(queue.Empty):
                 self._receive(self._inbox.get(timeout=IDLE_WAIT_S))
         else:
