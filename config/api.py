@@ -14,7 +14,9 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, SuspiciousOperation, ValidationError
 from django.http import Http404, HttpRequest, JsonResponse
+from django.utils.dateparse import parse_datetime
 from rest_framework import exceptions, pagination
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
@@ -63,6 +65,19 @@ class CursorPagination(pagination.CursorPagination):
     page_size = 50
     page_size_query_param = "page_size"
     max_page_size = 200
+
+    def decode_cursor(self, request: Request) -> pagination.Cursor | None:
+        """The place in the list. Raises ``ValidationError`` for a cursor that was in no ``next`` or ``previous``."""
+        try:
+            cursor = super().decode_cursor(request)
+            known = cursor is None or cursor.position is None or parse_datetime(cursor.position) is not None
+        except (exceptions.NotFound, ValueError):
+            known = False
+        if not known:
+            raise exceptions.ValidationError(
+                {"cursor": ["Take the cursor from `next` or `previous` of a page."]}
+            )
+        return cursor
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:

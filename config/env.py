@@ -1,4 +1,5 @@
-"""Every setting, read once from the environment. Nothing else in the product reads ``os.environ``.
+"""Every setting, read once from the environment, for the parts that know Django. The inference service, which does not,
+reads the same names.
 
 A name in upper case is the variable; a value from ``NAME_FILE`` (a file, for secrets) wins over ``NAME``.
 """

@@ -1,7 +1,8 @@
 """Two questions of an operator: does the process answer, and can it answer questions.
 
 ``/healthz`` is 200 as soon as the server listens. ``/readyz`` is 200 only when the models are loaded and the
-database answers, else 503 with the reason. Neither needs a sign-in and neither tells anything about a tenant.
+database answers, else 503 with the reason. Neither needs a sign-in, and neither tells anything about a tenant. A probe
+asks a process by its address, which is no host name of the site: both answer under any.
 """
 
 from __future__ import annotations
@@ -9,12 +10,21 @@ from __future__ import annotations
 import logging
 
 from django.db import DatabaseError, connection
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponsePermanentRedirect, JsonResponse
+from django.middleware.common import CommonMiddleware
 
 from inference import runtime
 
 logger = logging.getLogger(__name__)
 _RETRY_AFTER_S = "5"
+_PATHS = ("/healthz", "/readyz")
+
+
+class HostsMiddleware(CommonMiddleware):
+    """Django's check of the host name, but for probes."""
+
+    def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
+        return None if request.path in _PATHS else super().process_request(request)
 
 
 class NotWhileLoading(logging.Filter):

@@ -16,7 +16,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from ingestion import deletion, downloads, jobs, page_images, progress, reading, uploads
 from ingestion.display_name import display_name
@@ -56,7 +56,7 @@ def _for_admins(
     return guarded
 
 
-@require_GET
+@require_safe
 def documents(request: MemberRequest, organization: str) -> HttpResponse:
     """The list of documents; owners and admins can upload in it."""
     rows = progress.rows(request.organization)
@@ -72,7 +72,7 @@ def documents(request: MemberRequest, organization: str) -> HttpResponse:
     )
 
 
-@require_GET
+@require_safe
 def document_row(request: MemberRequest, organization: str, document_id: UUID) -> HttpResponse:
     """One row of the list; it asks for itself again until nothing will change any more."""
     return _row(request, document_id)
@@ -117,7 +117,7 @@ def retry(request: MemberRequest, organization: str, document_id: UUID) -> HttpR
     )
 
 
-@require_GET
+@require_safe
 def document_page(request: MemberRequest, organization: str, document_id: UUID) -> HttpResponse:
     """A page of a document, with the passage ``start`` to ``end`` marked (``?page=&start=&end=``)."""
     found = reading.read_page(
@@ -155,7 +155,7 @@ def document_page(request: MemberRequest, organization: str, document_id: UUID) 
     )
 
 
-@require_GET
+@require_safe
 def page_image(request: MemberRequest, organization: str, document_id: UUID, page: int) -> HttpResponse:
     """The picture of a page of a PDF."""
     document = reading.published(request.organization, document_id)
@@ -172,7 +172,7 @@ def page_image(request: MemberRequest, organization: str, document_id: UUID, pag
     return response
 
 
-@require_GET
+@require_safe
 def document_file(request: MemberRequest, organization: str, document_id: UUID) -> HttpResponseBase:
     """The uploaded file, to be saved and never shown by the browser."""
     document = reading.published(request.organization, document_id)

@@ -14,7 +14,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from inference.errors import InferenceError
 from search import asking, conversations
@@ -33,7 +33,7 @@ class MemberRequest(HttpRequest):
     membership: Membership
 
 
-@require_GET
+@require_safe
 def search(request: MemberRequest, organization: str) -> HttpResponse:
     """The search page: ``?q=&type=&collection=&year=&from=&to=&turn=``. ``wait`` waits for its answer."""
     asker = _asker(request)
@@ -73,7 +73,7 @@ def ask(request: MemberRequest, organization: str) -> HttpResponse:
     return _begun(request, turn)
 
 
-@require_GET
+@require_safe
 def turn(request: MemberRequest, organization: str, turn_id: UUID) -> HttpResponse:
     """The answer block of a turn."""
     asker = _asker(request)
@@ -114,7 +114,7 @@ def turn_regenerate(request: MemberRequest, organization: str, turn_id: UUID) ->
         return _refused(request, 503, error.code, f"{error} {error.hint}", question)
 
 
-@require_GET
+@require_safe
 def conversation_list(request: MemberRequest, organization: str) -> HttpResponse:
     """The person's own conversations in this organisation; ``?before=`` goes on to older ones."""
     before = _uuid(request.GET.get("before"))
@@ -126,7 +126,7 @@ def conversation_list(request: MemberRequest, organization: str) -> HttpResponse
     return render(request, "search/conversations.html", context)
 
 
-@require_GET
+@require_safe
 def conversation(request: MemberRequest, organization: str, conversation_id: UUID) -> HttpResponse:
     """One conversation with its answers."""
     asker = _asker(request)

@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from tenants import members
 from tenants.authentication import SESSION_KEY, active_memberships
@@ -20,7 +20,7 @@ from tenants.keys import create_key, revoke_key
 from tenants.models import ApiKey, Membership, Role
 
 
-@require_GET
+@require_safe
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
     """Leads to the organisation visited last, or to the first; says so when there is none."""
@@ -31,7 +31,7 @@ def home(request: HttpRequest) -> HttpResponse:
     return redirect(f"/o/{visited if visited in slugs else slugs[0]}/")
 
 
-@require_GET
+@require_safe
 @never_cache
 def settings_page(request: HttpRequest, organization: str) -> HttpResponse:
     """Members for everybody; for owners and admins also the forms and the API keys."""

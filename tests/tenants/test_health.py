@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -25,6 +26,17 @@ def test_the_process_is_up_before_the_models(db: None, client: Client, nothing_i
     assert response.json()["state"] == "loading"
     assert response.json()["detail"]
     assert response["Retry-After"] == "5"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_probe_that_asks_by_the_process_own_address_is_answered(
+    path: str, db: None, client: Client, settings: Any
+) -> None:
+    settings.ALLOWED_HOSTS = ["search.example.org"]
+    runtime.install(runtime.Runtime.of())
+    assert client.get(path, headers={"Host": "10.0.0.7:8000"}).status_code == 200
+    assert client.get("/accounts/login/", headers={"Host": "10.0.0.7:8000"}).status_code == 400
+    runtime.uninstall()
 
 
 def test_it_is_ready_when_the_models_are(db: None, client: Client, nothing_installed: None) -> None:
