@@ -65,7 +65,7 @@ class Installation:
             key: value for key, value in os.environ.items() if not key.startswith(("TESSERA_", "DJANGO_"))
         }
         models = {k: v for k, v in os.environ.items() if k == "TESSERA_MODELS_DIR"}
-        ours = {key: self._here(str(value)) for key, value in given.items()}
+        ours = {key: self._here(str(value)) for key, value in given.items() if value is not None}
         return kept | models | ours | QUICK | {
             "TESSERA_VAR_DIR": str(self.folder / "data"),
             "TMPDIR": str(temporary),
@@ -79,7 +79,7 @@ class Installation:
         return [here.get(word, word.replace("/tmp/beat", f"{self.folder}/beat")) for word in words]
 
     def _here(self, value: str) -> str:
-        value = re.sub(r"\$\{TESSERA_ALLOWED_HOSTS:[^}]*\}", "search.example.org,localhost,127.0.0.1", value)
+        value = re.sub(r"\$\{TESSERA_ALLOWED_HOSTS:[^}]*\}", "search.example.org,127.0.0.1", value)
         value = re.sub(r"\$\{\w+:\?[^}]*\}", SECRET, value)
         value = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
         value = value.replace("//tessera:", f"//{NAME}:").replace("postgres:5432/tessera", self._database)
@@ -151,14 +151,10 @@ class Installation:
     # -- from nothing to an installation, and back
 
     def set_up(self) -> None:
-        """Database, role and Redis as the stock images give them; then every process that needs no database."""
+        """Database and role by the script of the documentation, then every process in the order of the compose file."""
         (self.folder / "data").mkdir()
         self._drop()
-        with psycopg.connect(os.environ["TESSERA_TEST_POSTGRES_URL"], autocommit=True) as server:
-            server.execute(
-                f"CREATE ROLE {NAME} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE PASSWORD '{SECRET}'"
-            )
-            server.execute(f"CREATE DATABASE {NAME} OWNER {NAME}")
+        self._create_role()
         with (self.folder / "qdrant.log").open("ab") as log:
             self.processes["qdrant"] = subprocess.Popen(
                 [sys.executable, "-m", "tests.production.qdrant_double", str(PORTS["qdrant"]), SECRET],
@@ -172,6 +168,18 @@ class Installation:
         assert migrated.returncode == 0, migrated.stderr
         for process in ("web1", "web2", "worker", "beat"):
             self.start(process)
+
+    def _create_role(self) -> None:
+        server = urlsplit(os.environ["TESSERA_TEST_POSTGRES_URL"])
+        made = subprocess.run(
+            ["bash", "docs/production/create-role.sh"],
+            env=os.environ | {
+                "TESSERA_DB_NAME": NAME, "TESSERA_DB_PASSWORD": SECRET, "PGDATABASE": "postgres",
+                "PGHOST": server.hostname or "", "PGPORT": str(server.port or 5432), "PGPASSWORD": server.password or "",
+            },
+            cwd=ROOT, capture_output=True, text=True, timeout=20,
+        )  # fmt: skip
+        assert made.returncode == 0, made.stderr
 
     def tear_down(self) -> None:
         for process in list(self.processes):

@@ -269,6 +269,11 @@ def test_an_answer_whose_web_process_is_killed_ends_with_an_error(site: Site, ma
         assert client.get(f"/answers/{asked.turn}").json()["status"] == "failed"
 
 
-def test_no_process_wrote_a_traceback(site: Site) -> None:
+def test_no_process_wrote_a_traceback_nor_what_was_asked_or_read(site: Site) -> None:
+    asked = httpx.get(f"http://127.0.0.1:{PORTS['web2']}/o/acme/", params={"q": CANARY})
+    assert asked.status_code == 302
     for log in sorted(Path(site.installation.folder).glob("*.log")):
-        assert "Traceback" not in log.read_text(encoding="utf-8", errors="replace"), log.name
+        written = log.read_text(encoding="utf-8", errors="replace")
+        assert "Traceback" not in written, log.name
+        for secret in (CANARY, "hall seven", *site.keys.values()):
+            assert secret not in written, log.name
