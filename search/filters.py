@@ -60,7 +60,7 @@ def _list(data: Mapping[str, Any], name: str) -> list[str]:
         return []
     if not isinstance(values, list | tuple) or len(values) > LONGEST_LIST:
         raise FilterError(f"{name} is a list of at most {LONGEST_LIST} values.")
-    if not all(isinstance(value, str) and len(value) <= 200 for value in values):
+    if not all(isinstance(value, str) and len(value) <= 200 and "\x00" not in value for value in values):
         raise FilterError(f"{name} holds texts of at most 200 characters.")
     return list(values)
 

@@ -27,9 +27,9 @@ class TenantModel(models.Model):
         base_manager_name = "objects"
 
     def delete(self, using: Any = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
-        """Deletes by primary key, which no query set filters: so the row must be the open scope's."""
+        """Deletes the open scope's row with this primary key, which alone would reach the row of anybody."""
         check_owner(self)
-        return super().delete(using=using, keep_parents=keep_parents)
+        return type(self)._base_manager.using(using).filter(pk=self.pk).delete()
 
 
 class Collection(TenantModel):

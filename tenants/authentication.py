@@ -121,7 +121,7 @@ class MemberSessionAuthentication(SessionAuthentication):
         if signed_in is None:
             return None
         user = signed_in[0]
-        membership = membership_of_session(request)
+        membership = _membership_of_session(user, request.session)
         if membership is None:
             raise PermissionDenied(
                 "Open a page of an organisation that you belong to first.", code="no_organization"
@@ -130,15 +130,16 @@ class MemberSessionAuthentication(SessionAuthentication):
         return user, Credential(organization=membership.organization, scopes=scopes, user=user)
 
 
-def membership_of_session(request: Any) -> Membership | None:
-    """The membership whose organisation the session visited last, or the only one, or ``None``."""
-    user = request._request.user if isinstance(request, Request) else request.user
+def _membership_of_session(user: Any, session: Any) -> Membership | None:
+    """The membership of the organisation that the session visited last; of a session that visited none, the only one.
+
+    ``None`` otherwise: what was meant for an organisation that the person has left goes to no other one.
+    """
     memberships: list[Membership] = list(active_memberships(user))
-    visited = request.session.get(SESSION_KEY)
-    for membership in memberships:
-        if membership.organization.slug == visited:
-            return membership
-    return memberships[0] if len(memberships) == 1 else None
+    visited = session.get(SESSION_KEY)
+    if visited is None:
+        return memberships[0] if len(memberships) == 1 else None
+    return next((each for each in memberships if each.organization.slug == visited), None)
 
 
 def active_memberships(user: Any) -> Any:

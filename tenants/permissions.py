@@ -13,8 +13,8 @@ from tenants.authentication import Credential
 class HasScope(BasePermission):
     """Holds the credential's scopes against the view's ``required_scopes``, a ``{method: scope}``.
 
-    A method that is not named there needs ``read`` if it is safe and ``write`` if it is not. Without a
-    credential the request is refused as not authenticated.
+    HEAD needs what GET needs. A method that is not named there needs ``read`` if it is safe and ``write`` if it is
+    not. Without a credential the request is refused as not authenticated.
     """
 
     message = "This key or role lacks the scope that the request needs."
@@ -23,6 +23,6 @@ class HasScope(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         if not isinstance(request.auth, Credential):
             return False
-        method = request.method or ""
+        method = "GET" if request.method == "HEAD" else request.method or ""
         required: dict[str, str] = getattr(view, "required_scopes", {})
         return required.get(method, "read" if method in SAFE_METHODS else "write") in request.auth.scopes

@@ -216,8 +216,8 @@ class TenantQuerySet(models.QuerySet[M]):
                 and value not in (key, _active_organization())
             ):
                 raise ScopeError("A row never changes its organisation.")
-            if field in references and not hasattr(value, "resolve_expression"):
-                _check_present(field, {value})
+            if field in references:
+                _check_present(field, _plain_values(value))
         return super()._update(values)  # type: ignore[misc]
 
     def update(self, **kwargs: Any) -> int:
@@ -225,9 +225,7 @@ class TenantQuerySet(models.QuerySet[M]):
             raise ScopeError("A row never changes its organisation.")
         for field in _references(self.model):
             for name in {field.name, field.attname} & kwargs.keys():
-                value = kwargs[name]
-                if not hasattr(value, "resolve_expression"):
-                    _check_present(field, {getattr(value, "pk", value)})
+                _check_present(field, _plain_values(kwargs[name]))
         return super().update(**kwargs)
 
     def bulk_update(self, objs: Any, fields: Any, batch_size: int | None = None) -> int:
@@ -284,6 +282,14 @@ def _is_own(field: Any, row: Any) -> bool:
     """Whether the row pointed at was loaded, and found to be of the same organisation by :func:`_check_relations`."""
     other = field.get_cached_value(row, default=None)
     return other is not None and other.organization_id is not None
+
+
+def _plain_values(value: Any) -> set[Any]:
+    """The ids that ``value`` may become: itself, or those written into an expression. Query sets in it are scoped."""
+    if not hasattr(value, "resolve_expression"):
+        return {getattr(value, "pk", value)}
+    parts = value.flatten() if hasattr(value, "flatten") else ()
+    return {getattr(part.value, "pk", part.value) for part in parts if isinstance(part, models.Value)}
 
 
 def _check_present(field: Any, ids: set[Any]) -> None:

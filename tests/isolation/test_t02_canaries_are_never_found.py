@@ -6,16 +6,21 @@ T04: ids of acme inside a request of charlie are no ids. T05: neither are its ad
 from __future__ import annotations
 
 import json
+import uuid
 from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
 import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from search import corpus
-from search.models import Chunk, Conversation, Turn
-from tenants.scope import tenant_scope
+from search.models import Chunk, Conversation, Document, DocumentVersion, Turn
+from tenants.scope import system_scope, tenant_scope
+from tests.ingestion.factories import make_pdf
 from tests.isolation.test_t01_every_route import content
 from tests.isolation.world import World
 
@@ -127,6 +132,51 @@ def test_copied_addresses_of_files_and_streams_open_for_nobody_else(
         nobody = Client().get(path, headers={"Accept": "text/event-stream"})
         assert nobody.status_code == 404
         assert Client().get(path).status_code == 302
+
+
+def test_a_picture_of_a_page_opens_for_nobody_else(
+    acme_world: World, alice_client: Client, charlie_client: Client
+) -> None:
+    file = default_storage.save("a.pdf", ContentFile(make_pdf([acme_world.canary])))
+    with tenant_scope(acme_world.organization):
+        DocumentVersion.objects.update(file=file, media_type="application/pdf")
+    own, under_globex = (
+        f"/o/{slug}/documents/{acme_world.ids['document']}/pages/1.png" for slug in ("acme", "globex")
+    )
+    for _ in range(2):  # drawn for alice, then kept
+        assert charlie_client.get(own).status_code == charlie_client.get(under_globex).status_code == 404
+        assert Client().get(own).status_code == 302
+        drawn = alice_client.get(own)
+        assert (drawn.status_code, drawn["Content-Type"]) == (200, "image/png")
+        assert "private" in drawn["Cache-Control"]
+
+
+def test_a_collection_of_others_takes_no_upload(acme_world: World, globex_world: World) -> None:
+    client = Client(headers={"Authorization": f"Bearer {globex_world.key_text}"})
+    answers = []
+    for collection in (acme_world.document.collection_id, uuid.uuid4()):
+        file = SimpleUploadedFile("a.txt", b"A text of globex.")
+        sent = client.post("/api/v1/documents", {"file": file, "collection": str(collection)})
+        answers.append((sent.status_code, sent.json()["error"]["code"], sent.json()["error"]["message"]))
+    assert answers[0] == answers[1] == (400, "unknown_collection", "There is no such collection.")
+    with system_scope("a test looks at both organisations"):
+        assert Document.objects.count() == 2
+
+
+def test_an_idempotency_key_and_an_external_id_mean_the_own_documents(
+    acme_world: World, globex_world: World
+) -> None:
+    """The same names in two organisations, with the same file: each gets a document of its own."""
+    made = {}
+    for world in (acme_world, globex_world):
+        client = Client(headers={"Authorization": f"Bearer {world.key_text}", "Idempotency-Key": "one"})
+        file = SimpleUploadedFile("a.txt", b"The same text for both.")
+        sent = client.post("/api/v1/documents", {"file": file, "external_id": "wiki/1"})
+        assert sent.status_code == 202
+        made[world.organization] = sent.json()["id"]
+    for organization, document in made.items():
+        with tenant_scope(organization):
+            assert str(Document.objects.get(external_id="wiki/1").pk) == document
 
 
 def test_stored_files_have_no_address_of_their_own(acme_world: World, alice_client: Client) -> None:

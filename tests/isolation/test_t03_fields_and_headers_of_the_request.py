@@ -116,7 +116,25 @@ def test_a_session_cannot_be_led_to_an_organisation_without_membership(
     session = charlie_client.session
     session[SESSION_KEY] = "acme"
     session.save()
+    refused = charlie_client.get("/api/v1/documents")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "no_organization")
+    assert charlie_client.get("/")["Location"] == "/o/globex/"
+    charlie_client.get("/o/globex/settings/")
     assert listed(charlie_client) == [str(globex_world.document.pk)]
+
+
+def test_what_is_meant_for_an_organisation_that_one_has_left_goes_to_no_other(
+    alice: User, alice_client: Client, acme: Organization, globex: Organization
+) -> None:
+    """A script of alice's uploads to acme by her session; she is in globex too, and no longer in acme."""
+    Membership.objects.create(organization=globex, user=alice, role="owner")
+    alice_client.get("/o/acme/settings/")
+    Membership.objects.filter(organization=acme, user=alice).delete()
+    file = SimpleUploadedFile("acme.txt", b"Figures of acme.")
+    sent = alice_client.post("/api/v1/documents", {"file": file})
+    assert (sent.status_code, sent.json()["error"]["code"]) == (403, "no_organization")
+    with system_scope("a test looks at both organisations"):
+        assert not Document.objects.exists()
 
 
 def test_a_member_of_two_gets_the_one_whose_page_was_opened_last(

@@ -11,8 +11,11 @@ from unittest.mock import patch
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from tenants import authentication
 from tenants.errors import NotAllowed, Refused
@@ -39,6 +42,35 @@ def test_every_spelling_of_the_scheme_has_the_same_limits(scheme: str, acme_worl
     assert refused.status_code == 403
     assert refused.json()["error"]["code"] == "missing_scope"
     assert ask(f"{scheme} {text}", one).status_code == 200
+
+
+def test_a_key_is_taken_from_its_header_alone(acme_world: World) -> None:
+    key = acme_world.key_text
+    for headers in (
+        {"Authorization": key},
+        {"Authorization": f"Token {key}"},
+        {"Authorization": f"Basic {key}"},
+        {"Authorization": f"Bearer {key},Bearer {key}"},
+        {"Proxy-Authorization": f"Bearer {key}"},
+        {"X-API-Key": key},
+        {"Cookie": f"sessionid={key}; token={key}"},
+    ):
+        assert Client().get(LIST, headers=headers).status_code == 401, headers
+    assert Client().get(LIST, {"api_key": key, "access_token": key}).status_code == 401
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_method_that_only_looks_needs_what_its_view_says(method: str, acme: Organization) -> None:
+    class Keys(APIView):
+        required_scopes = {"GET": "admin"}
+
+        def get(self, request: Request) -> Response:
+            return Response()
+
+    for scopes, status in ((["read", "write"], 403), (["admin"], 200)):
+        _, text = create_key(organization=acme, name="a", scopes=scopes, created_by=None)
+        request = RequestFactory().generic(method, "/", headers={"Authorization": f"Bearer {text}"})
+        assert Keys.as_view()(request).status_code == status
 
 
 def test_a_key_is_kept_as_a_hash_and_found_by_its_prefix(acme: Organization) -> None:

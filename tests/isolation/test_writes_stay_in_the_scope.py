@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 from django.db import DatabaseError, IntegrityError, transaction
-from django.db.models import Value
+from django.db.models import Case, Value, When
 
 from search.models import Collection, Conversation, Document, Turn
 from tenants.models import Organization
@@ -72,6 +72,8 @@ def test_a_loaded_row_of_another_organisation_cannot_be_changed_or_deleted(
         ):
             with pytest.raises(ScopeError), transaction.atomic():
                 change()
+        borrowed = Collection(pk=theirs.pk, organization=globex)
+        assert borrowed.delete()[0] == 0
         with pytest.raises(DatabaseError), transaction.atomic():
             theirs.save(update_fields=["name"])
         with pytest.raises(Collection.DoesNotExist):
@@ -152,6 +154,10 @@ def test_an_id_of_another_organisations_row_is_missing_like_any_other(
                 lambda wrong=wrong: Document.objects.update(collection_id=wrong),
                 lambda wrong=wrong: Document.objects.update(collection=str(wrong)),
                 lambda other=unloaded: Document.objects.update(collection=other),
+                lambda wrong=wrong: Document.objects.update(collection_id=Value(wrong)),
+                lambda wrong=wrong: Document.objects.update(
+                    collection=Case(When(pk=document.pk, then=Value(wrong)), default=Value(ours.pk))
+                ),
                 lambda wrong=wrong: saved_with(document, wrong),
                 lambda wrong=wrong: Document.objects.bulk_update(
                     [Document(pk=document.pk, organization=globex, collection_id=wrong)], ["collection"]

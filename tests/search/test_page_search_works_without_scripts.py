@@ -59,7 +59,15 @@ def test_dates_of_the_address_outlive_a_choice_of_facets(alice_client: Client, l
 
 
 @pytest.mark.parametrize(
-    "more", [{"from": "soon"}, {"collection": "1"}, {"year": "x"}, {"q": "a\x00b"}, {"page": "-1"}]
+    "more",
+    [
+        {"from": "soon"},
+        {"collection": "1"},
+        {"year": "x"},
+        {"q": "a\x00b"},
+        {"page": "-1"},
+        {"type": "a\x00b"},
+    ],
 )
 def test_a_strange_address_is_a_page(alice_client: Client, library: Library, more: dict[str, str]) -> None:
     assert alice_client.get(HOME, {"q": "tariff"} | more).status_code == 200
@@ -197,6 +205,11 @@ def test_a_fragment_and_a_conversation_show_the_answer(
 def test_what_is_no_question_is_refused(alice_client: Client, models: Any, question: str) -> None:
     response = alice_client.post(HOME + "ask", {"question": question}, headers=JSON)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid")
+
+
+def test_a_filter_that_no_database_keeps_is_refused(alice_client: Client, models: Any) -> None:
+    response = alice_client.post(HOME + "ask", {"question": QUESTION, "type": "a\x00b"}, headers=JSON)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_filter")
 
 
 def test_a_colleague_does_not_see_an_answer(
