@@ -31,9 +31,7 @@ def test_a_version_of_the_description_is_ours_or_none(version: str, client: Clie
 
 
 @pytest.mark.parametrize("path", LISTS)
-@pytest.mark.parametrize(
-    "place", ["", "p=", "p=not-a-day", "p=\x00", "p=2024-13-01", "o=-1", "r=1&p=x", None]
-)
+@pytest.mark.parametrize("place", ["p=not-a-day", "p=\x00", "p=2024-13-01", "o=x", "o=-1", "r=1&p=x", None])
 def test_a_cursor_that_no_page_gave_is_said_to_be_wrong(path: str, place: str | None, client: Client) -> None:
     cursor = "\U0001f600" if place is None else base64.b64encode(place.encode()).decode()
     response = client.get(path, {"cursor": cursor})
