@@ -36,16 +36,16 @@ INLINE f16 NAMED(times_power)(f16 a, f16 whole) {
     return (f16){_mm256_mul_ps(a.l, NAMED(power)(whole.l)), _mm256_mul_ps(a.h, NAMED(power)(whole.h))};
 }
 INLINE float NAMED(highest)(f16 a) {
-    float v[8];
-    _mm256_storeu_ps(v, _mm256_max_ps(a.l, a.h));
-    float top = v[0];
-    for (int i = 1; i < 8; i++) top = v[i] > top ? v[i] : top;
-    return top;
+    const __m256 eight = _mm256_max_ps(a.l, a.h);
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 INLINE float NAMED(total)(f16 a) {
-    float v[8];
-    _mm256_storeu_ps(v, _mm256_add_ps(a.l, a.h));
-    return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+    const __m256 eight = _mm256_add_ps(a.l, a.h);
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 INLINE f16 NAMED(to_float)(i16 a) { return (f16){_mm256_cvtepi32_ps(a.l), _mm256_cvtepi32_ps(a.h)}; }
 INLINE f16 NAMED(first_lanes)(int count, f16 a, f16 b) {
@@ -54,12 +54,17 @@ INLINE f16 NAMED(first_lanes)(int count, f16 a, f16 b) {
     return (f16){_mm256_blendv_ps(b.l, a.l, _mm256_castsi256_ps(_mm256_cmpgt_epi32(n, lane))),
                  _mm256_blendv_ps(b.h, a.h, _mm256_castsi256_ps(_mm256_cmpgt_epi32(n, upper)))};
 }
-INLINE int32_t NAMED(store_int8)(int8_t *p, f16 v) {
-    int32_t q[16], sum = 0;
-    _mm256_storeu_si256((__m256i *)q, _mm256_cvtps_epi32(v.l));
-    _mm256_storeu_si256((__m256i *)(q + 8), _mm256_cvtps_epi32(v.h));
-    for (int i = 0; i < 16; i++) { p[i] = (int8_t)q[i]; sum += q[i]; }
-    return sum;
+/* Rounds to int8, puts 16 of them at `at`, returns their sum; also as pairs of 16 bits, 0 and 2, 1 and 3 of each four. */
+INLINE int32_t NAMED(put_int8)(Activations *to, size_t at, f16 v) {
+    const __m256i q = _mm256_permute4x64_epi64(_mm256_packs_epi32(_mm256_cvtps_epi32(v.l), _mm256_cvtps_epi32(v.h)), 0xd8);
+    const __m256i pairs = _mm256_shuffle_epi8(q, _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15)));
+    _mm256_storeu_si256((__m256i *)(to->pairs + at), pairs);
+    const __m128i low = _mm256_castsi256_si128(q), high = _mm256_extracti128_si256(q, 1);
+    _mm_storeu_si128((__m128i *)(to->q + at), _mm_packs_epi16(low, high));
+    const __m128i four = _mm_madd_epi16(_mm_add_epi16(low, high), _mm_set1_epi16(1));
+    const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
 }
 INLINE __m128i NAMED(round_bf16)(__m256 v) {
     const __m256i bits = _mm256_castps_si256(v), one = _mm256_set1_epi32(1), half = _mm256_set1_epi32(0x7fff);
@@ -72,18 +77,45 @@ INLINE void NAMED(store_bf16)(uint16_t *p, f16 v) {
     _mm_storeu_si128((__m128i *)p, NAMED(round_bf16)(v.l));
     _mm_storeu_si128((__m128i *)(p + 8), NAMED(round_bf16)(v.h));
 }
-/* Without VNNI: even and odd bytes as 16-bit products, whose sums cannot overflow. */
-INLINE __m256i NAMED(dot_half)(__m256i a, __m256i w, __m256i x) {
-    const __m256i even = _mm256_madd_epi16(_mm256_and_si256(w, _mm256_set1_epi16(0xff)), _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
-    const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(w, 8), _mm256_srai_epi16(x, 8));
-    return _mm256_add_epi32(a, _mm256_add_epi32(even, odd));
+INLINE f16 NAMED(widen_bf16)(const uint16_t *p) {
+    const __m256i l = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+    const __m256i h = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p + 1));
+    return (f16){_mm256_castsi256_ps(_mm256_slli_epi32(l, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(h, 16))};
 }
-INLINE i16 NAMED(dot_int8)(i16 a, i16 w, i16 x) { return (i16){NAMED(dot_half)(a.l, w.l, x.l), NAMED(dot_half)(a.h, w.h, x.h)}; }
-INLINE __m256 NAMED(dot_half_bf16)(__m256 a, __m256i w, __m256i x) {
+INLINE void NAMED(put_bf16)(Activations *to, size_t at, f16 v) {
+    uint16_t rounded[16];
+    NAMED(store_bf16)(rounded, v);
+    NAMED(store)(to->f + at, NAMED(widen_bf16)(rounded));
+}
+/* Bytes 0 and 2, or 1 and 3, of each lane, as pairs of 16 bits. */
+INLINE i16 NAMED(even_bytes)(const void *p) {
+    const i16 v = NAMED(load_raw)(p);
+    const __m256i mask = _mm256_set1_epi16(0xff);
+    return (i16){_mm256_and_si256(v.l, mask), _mm256_and_si256(v.h, mask)};
+}
+INLINE i16 NAMED(odd_bytes)(const void *p) {
+    const i16 v = NAMED(load_raw)(p);
+    return (i16){_mm256_srli_epi16(v.l, 8), _mm256_srli_epi16(v.h, 8)};
+}
+/* a + the two products of 16 bits in each lane, with the same pair at x. Compilers would add the products of two such
+ * calls first, for which there are no registers: the empty assembly keeps them from it. */
+INLINE i16 NAMED(dot_pairs)(i16 a, i16 w, const void *x) {
+    const i16 pair = NAMED(splat_raw)(x);
+    a.l = _mm256_add_epi32(a.l, _mm256_madd_epi16(w.l, pair.l));
+    a.h = _mm256_add_epi32(a.h, _mm256_madd_epi16(w.h, pair.h));
+    __asm__("" : "+x"(a.l), "+x"(a.h));
+    return a;
+}
+/* The first, or the second, bf16 of each pair, as fp32. */
+INLINE f16 NAMED(first_of_pairs)(const void *p) {
+    const i16 v = NAMED(load_raw)(p);
+    return (f16){_mm256_castsi256_ps(_mm256_slli_epi32(v.l, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(v.h, 16))};
+}
+INLINE f16 NAMED(second_of_pairs)(const void *p) {
+    const i16 v = NAMED(load_raw)(p);
     const __m256i top = _mm256_set1_epi32((int)0xffff0000);
-    a = _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_and_si256(w, top)), _mm256_castsi256_ps(_mm256_and_si256(x, top)), a);
-    return _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_slli_epi32(w, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(x, 16)), a);
+    return (f16){_mm256_castsi256_ps(_mm256_and_si256(v.l, top)), _mm256_castsi256_ps(_mm256_and_si256(v.h, top))};
 }
-INLINE f16 NAMED(dot_bf16)(f16 a, i16 w, i16 x) { return (f16){NAMED(dot_half_bf16)(a.l, w.l, x.l), NAMED(dot_half_bf16)(a.h, w.h, x.h)}; }
 #undef BOTH
 #undef INLINE
+#define FEW_REGISTERS

@@ -29,13 +29,14 @@ INLINE f16 NAMED(first_lanes)(int count, f16 a, f16 b) {
     const __mmask16 mask = count <= 0 ? 0 : count >= 16 ? 0xffff : (__mmask16)((1u << count) - 1);
     return _mm512_mask_mov_ps(b, mask, a);
 }
-/* Rounds to int8, stores 16 of them, returns their sum. */
-INLINE int32_t NAMED(store_int8)(int8_t *p, f16 v) {
+/* Rounds to int8, puts 16 of them at `at`, returns their sum. */
+INLINE int32_t NAMED(put_int8)(Activations *to, size_t at, f16 v) {
     const __m512i q = _mm512_cvtps_epi32(v);
-    _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(q));
+    _mm_storeu_si128((__m128i *)(to->q + at), _mm512_cvtsepi32_epi8(q));
     return _mm512_reduce_add_epi32(q);
 }
 INLINE void NAMED(store_bf16)(uint16_t *p, f16 v) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(v)); }
+INLINE void NAMED(put_bf16)(Activations *to, size_t at, f16 v) { NAMED(store_bf16)(to->h + at, v); }
 /* a + the four products of unsigned w and signed x in each lane. */
 INLINE i16 NAMED(dot_int8)(i16 a, i16 w, i16 x) { return _mm512_dpbusd_epi32(a, w, x); }
 /* a + the two products of bf16 in each lane. */

@@ -46,61 +46,11 @@ ISA static inline void NAMED(emit)(Output to, size_t row, int column, f16 a, f16
     if (l->bias) { b0 = NAMED(load)(l->bias + column); b1 = NAMED(load)(l->bias + column + 16); }
 #define PREFETCH(p) __builtin_prefetch((const char *)(p) + 1024); __builtin_prefetch((const char *)(p) + 1088);
 
-/* One panel of an int8 weight times R rows: each group is summed exactly in int32, then scaled and added in fp32. */
-#define INT8_PANEL(R) \
-ISA static void NAMED(int8_panel_##R)(const Linear *l, int panel, const Activations *in, size_t row, Output to) { \
-    const int k = l->k, groups = k / GROUP, column = panel * PANEL; \
-    const uint8_t *w = (const uint8_t *)l->weight + (size_t)column * k; \
-    const int8_t *x = in->q + row * k; \
-    const float *scale = in->scale + row * groups; \
-    const int32_t *offset = in->offset + row * groups; \
-    EACH_##R(ZERO) \
-    for (int g = 0; g < groups; g++) { \
-        EACH_##R(START_INT8) \
-        for (int i = 0; i < GROUP / 4; i++, w += 128, x += 4) { \
-            const i16 w0 = NAMED(load_raw)(w), w1 = NAMED(load_raw)(w + 64); \
-            PREFETCH(w) \
-            EACH_##R(DOT_INT8) \
-        } \
-        EACH_##R(END_INT8) \
-    } \
-    const f16 s0 = NAMED(load)(l->scale + column), s1 = NAMED(load)(l->scale + column + 16); \
-    LOAD_BIAS \
-    EACH_##R(EMIT_INT8) \
-}
-#define START_INT8(r) i16 i##r##0 = NAMED(splat_int)(offset[r * groups + g]), i##r##1 = i##r##0;
-#define DOT_INT8(r) { \
-    const i16 four = NAMED(splat_raw)(x + (size_t)r * k); \
-    i##r##0 = NAMED(dot_int8)(i##r##0, w0, four); \
-    i##r##1 = NAMED(dot_int8)(i##r##1, w1, four); }
-#define END_INT8(r) { \
-    const f16 s = NAMED(splat)(scale[r * groups + g]); \
-    f##r##0 = NAMED(fma)(NAMED(to_float)(i##r##0), s, f##r##0); \
-    f##r##1 = NAMED(fma)(NAMED(to_float)(i##r##1), s, f##r##1); }
-#define EMIT_INT8(r) \
-    NAMED(emit)(to, row + r, column, NAMED(fma)(f##r##0, s0, b0), NAMED(fma)(f##r##1, s1, b1));
-INT8_PANEL(1) INT8_PANEL(2) INT8_PANEL(3) INT8_PANEL(4) INT8_PANEL(5) INT8_PANEL(6)
-
-/* One panel of a bf16 weight times R rows, summed in fp32. */
-#define BF16_PANEL(R) \
-ISA static void NAMED(bf16_panel_##R)(const Linear *l, int panel, const Activations *in, size_t row, Output to) { \
-    const int k = l->k, column = panel * PANEL; \
-    const uint16_t *w = (const uint16_t *)l->weight + (size_t)column * k, *x = in->h + row * k; \
-    EACH_##R(ZERO) \
-    for (int i = 0; i < k / 2; i++, w += 64, x += 2) { \
-        const i16 w0 = NAMED(load_raw)(w), w1 = NAMED(load_raw)(w + 32); \
-        PREFETCH(w) \
-        EACH_##R(DOT_BF16) \
-    } \
-    LOAD_BIAS \
-    EACH_##R(EMIT_BF16) \
-}
-#define DOT_BF16(r) { \
-    const i16 two = NAMED(splat_raw)(x + (size_t)r * k); \
-    f##r##0 = NAMED(dot_bf16)(f##r##0, w0, two); \
-    f##r##1 = NAMED(dot_bf16)(f##r##1, w1, two); }
-#define EMIT_BF16(r) NAMED(emit)(to, row + r, column, NAMED(add)(f##r##0, b0), NAMED(add)(f##r##1, b1));
-BF16_PANEL(1) BF16_PANEL(2) BF16_PANEL(3) BF16_PANEL(4) BF16_PANEL(5) BF16_PANEL(6)
+#ifdef FEW_REGISTERS
+#include "narrow.h"
+#else
+#include "wide.h"
+#endif
 
 /* ---- one row at a time ---- */
 
@@ -120,7 +70,7 @@ ISA static void NAMED(quantize)(const float *x, float factor, const float *weigh
     if (format == BF16) {
         for (int i = 0; i < k; i += 16) {
             const f16 v = NAMED(mul)(NAMED(load)(x + i), f);
-            NAMED(store_bf16)(to->h + row * k + i, NAMED(mul)(v, weight ? NAMED(load)(weight + i) : one));
+            NAMED(put_bf16)(to, row * k + i, NAMED(mul)(v, weight ? NAMED(load)(weight + i) : one));
         }
         return;
     }
@@ -135,7 +85,7 @@ ISA static void NAMED(quantize)(const float *x, float factor, const float *weigh
         const f16 inverse = NAMED(splat)(127.0f / largest);
         int32_t sum = 0;
         for (int j = 0; j < GROUP / 16; j++)
-            sum += NAMED(store_int8)(to->q + row * k + g * GROUP + j * 16, NAMED(mul)(v[j], inverse));
+            sum += NAMED(put_int8)(to, row * k + g * GROUP + j * 16, NAMED(mul)(v[j], inverse));
         to->scale[row * (k / GROUP) + g] = largest / 127.0f;
         to->offset[row * (k / GROUP) + g] = -128 * sum;
     }
@@ -188,50 +138,9 @@ ISA static void NAMED(place)(const Pass *p, const Layer *layer, const Segment *s
 
 /* ---- attention ---- */
 
-/* R rows of queries times 32 keys (two blocks). */
-#define SCORES(R) \
-ISA static void NAMED(scores_##R)(const uint16_t *x, int k, const uint16_t *k0, const uint16_t *k1, float *scores) { \
-    EACH_##R(ZERO) \
-    for (int d = 0; d < k / 2; d++, x += 2) { \
-        const i16 w0 = NAMED(load_raw)(k0 + d * 32), w1 = NAMED(load_raw)(k1 + d * 32); \
-        EACH_##R(DOT_BF16) \
-    } \
-    EACH_##R(STORE_SCORES) \
-}
-#define STORE_SCORES(r) NAMED(store)(scores + r * SPAN, f##r##0); NAMED(store)(scores + r * SPAN + 16, f##r##1);
-SCORES(4) SCORES(12)
-
-/* R rows' weighted values of a span, in 64 of head_dim: fades the sums so far and adds. */
-#define VALUES(R) \
-ISA static void NAMED(values_##R)(const uint16_t *weights, const uint16_t *const *values, int pairs, int head_dim, \
-                                  int first, const float *fade, float *out) { \
-    EACH_##R(FADE) \
-    for (int t = 0; t < pairs; t++, weights += 2) { \
-        const uint16_t *v = values[t / (BLOCK / 2)] + ((size_t)(t % (BLOCK / 2)) * head_dim + first) * 2; \
-        const i16 v0 = NAMED(load_raw)(v), v1 = NAMED(load_raw)(v + 32); \
-        const i16 v2 = NAMED(load_raw)(v + 64), v3 = NAMED(load_raw)(v + 96); \
-        EACH_##R(WEIGH) \
-    } \
-    EACH_##R(STORE_OUT) \
-}
-#define FADE(r) \
-    const f16 fade##r = NAMED(splat)(fade[r]); \
-    float *to##r = out + r * head_dim + first; \
-    f16 o##r##0 = NAMED(mul)(fade##r, NAMED(load)(to##r)), o##r##1 = NAMED(mul)(fade##r, NAMED(load)(to##r + 16)); \
-    f16 o##r##2 = NAMED(mul)(fade##r, NAMED(load)(to##r + 32)), o##r##3 = NAMED(mul)(fade##r, NAMED(load)(to##r + 48));
-#define WEIGH(r) { \
-    const i16 two = NAMED(splat_raw)(weights + r * SPAN); \
-    o##r##0 = NAMED(dot_bf16)(o##r##0, v0, two); o##r##1 = NAMED(dot_bf16)(o##r##1, v1, two); \
-    o##r##2 = NAMED(dot_bf16)(o##r##2, v2, two); o##r##3 = NAMED(dot_bf16)(o##r##3, v3, two); }
-#define STORE_OUT(r) \
-    NAMED(store)(to##r, o##r##0); NAMED(store)(to##r + 16, o##r##1); \
-    NAMED(store)(to##r + 32, o##r##2); NAMED(store)(to##r + 48, o##r##3);
-VALUES(4) VALUES(6)
-
 /* Softmax weights, not yet normalized, of row r for positions base .. base + count - 1. Hidden ones are exact zeros. */
 ISA static void NAMED(soften)(Scratch *s, int r, int base, int count) {
     float *scores = s->scores + r * SPAN;
-    uint16_t *weights = s->weights + r * SPAN;
     const int visible = s->position[r] - base + 1;
     const f16 hidden = NAMED(splat)(-1e30f), zero = NAMED(splat)(0.0f);
     f16 top = NAMED(splat)(s->top[r]), sum = zero;
@@ -244,7 +153,7 @@ ISA static void NAMED(soften)(Scratch *s, int r, int base, int count) {
         const f16 e = NAMED(exp2)(NAMED(sub)(NAMED(load)(scores + i), NAMED(splat)(highest)));
         const f16 seen = NAMED(first_lanes)(visible - i, e, zero);
         sum = NAMED(add)(sum, seen);
-        NAMED(store_bf16)(weights + i, seen);
+        NAMED(store_weights)(s, r, i, seen);
     }
     s->sum[r] = s->sum[r] * s->fade[r] + NAMED(total)(sum);
 }
@@ -256,13 +165,13 @@ ISA static void NAMED(soften)(Scratch *s, int r, int base, int count) {
 ISA static void NAMED(attend)(const Pass *p, const Layer *layer, const Segment *segment, int head, int token, int tokens,
                               float *out, Scratch *s) {
     const Model *m = p->model;
-    const int hd = m->head_dim, group = m->heads / m->kv_heads, rows = tokens * group, padded = (rows + 3) / 4 * 4;
+    const int hd = m->head_dim, group = m->heads / m->kv_heads, rows = tokens * group, padded = (rows + NAMED(ROW_STEP) - 1) / NAMED(ROW_STEP) * NAMED(ROW_STEP);
     const size_t width = (size_t)m->heads * hd, block_size = (size_t)m->kv_heads * hd * BLOCK;
     const size_t first = (size_t)(segment->first + token);
     for (int r = 0; r < padded; r++) {
         const int used = r < rows ? r : rows - 1;
         const uint16_t *q = p->q + (first + (size_t)(used / group)) * width + (size_t)(head * group + used % group) * hd;
-        memcpy(s->q + r * hd, q, (size_t)hd * 2);
+        NAMED(copy_query)(s, r, q, hd);
         s->position[r] = segment->start + token + used / group;
         s->top[r] = -1e30f;
         s->sum[r] = 0;
@@ -278,22 +187,9 @@ ISA static void NAMED(attend)(const Pass *p, const Layer *layer, const Segment *
             keys[b] = layer->keys + at;
             values[b] = layer->values + at;
         }
-        for (int b = 0; b < count / BLOCK; b += 2) {
-            int r = 0;
-            for (; r + 12 <= padded; r += 12)
-                NAMED(scores_12)(s->q + r * hd, hd, keys[b], keys[b + 1], s->scores + r * SPAN + b * BLOCK);
-            for (; r < padded; r += 4)
-                NAMED(scores_4)(s->q + r * hd, hd, keys[b], keys[b + 1], s->scores + r * SPAN + b * BLOCK);
-        }
+        NAMED(score_span)(s, padded, hd, keys, values, count / BLOCK);
         for (int r = 0; r < padded; r++) NAMED(soften)(s, r, base, count);
-        for (int d = 0; d < hd; d += 64) {
-            int r = 0;
-            for (; r + 12 <= padded; r += 12)
-                for (int h = r; h < r + 12; h += 6)
-                    NAMED(values_6)(s->weights + h * SPAN, values, count / 2, hd, d, s->fade + h, s->out + h * hd);
-            for (; r < padded; r += 4)
-                NAMED(values_4)(s->weights + r * SPAN, values, count / 2, hd, d, s->fade + r, s->out + r * hd);
-        }
+        NAMED(add_values)(s, padded, hd, values, count / 2);
     }
     for (int r = 0; r < rows; r++) {
         float *o = out + (first + (size_t)(r / group)) * width + (size_t)(head * group + r % group) * hd;
@@ -325,17 +221,3 @@ static const Kernels NAMED(kernels) = {
 #undef ZERO
 #undef LOAD_BIAS
 #undef PREFETCH
-#undef INT8_PANEL
-#undef START_INT8
-#undef DOT_INT8
-#undef END_INT8
-#undef EMIT_INT8
-#undef BF16_PANEL
-#undef DOT_BF16
-#undef EMIT_BF16
-#undef SCORES
-#undef STORE_SCORES
-#undef VALUES
-#undef FADE
-#undef WEIGH
-#undef STORE_OUT

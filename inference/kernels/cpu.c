@@ -155,6 +155,8 @@ static size_t lay_out(Pass *p, char *arena, int threads) {
     p->acts.scale = grab(&arena, &used, n * (k / GROUP) * sizeof(float));
     p->acts.offset = grab(&arena, &used, n * (k / GROUP) * sizeof(int32_t));
     p->acts.h = grab(&arena, &used, n * k * sizeof(uint16_t));
+    p->acts.pairs = grab(&arena, &used, n * k * sizeof(int16_t));
+    p->acts.f = grab(&arena, &used, n * k * sizeof(float));
     p->scratch = grab(&arena, &used, sizeof(Scratch) * (size_t)threads);
     p->phases = grab(&arena, &used, sizeof(Phase) * (size_t)(m->num_layers * PHASES_OF_LAYER + PHASES_OF_HEAD));
     p->unit_segment = grab(&arena, &used, (size_t)p->num_units * sizeof(int));

@@ -68,6 +68,8 @@ typedef struct {
     float *scale;                               /* [rows][k/GROUP] */
     int32_t *offset;                            /* [rows][k/GROUP]: -128 * the group's sum, undoes the weights' + 128 */
     uint16_t *h;                                /* bf16 [rows][k] */
+    int16_t *pairs;                             /* q in 16 bits, 0 2 1 3 of each four; where registers are few */
+    float *f;                                   /* h in fp32; where registers are few */
 } Activations;
 
 typedef enum { STORE, ADD, SWIGLU } Emit;
@@ -81,6 +83,7 @@ typedef struct {
 /* One thread's notes on an attention unit. */
 typedef struct {
     _Alignas(64) uint16_t q[MAX_ROWS * MAX_HEAD];
+    _Alignas(64) float wide_q[MAX_ROWS * MAX_HEAD];     /* where registers are few, and there scores become weights */
     _Alignas(64) float scores[MAX_ROWS * SPAN];
     _Alignas(64) uint16_t weights[MAX_ROWS * SPAN];
     _Alignas(64) float out[MAX_ROWS * MAX_HEAD];
