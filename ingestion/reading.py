@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.utils.translation import get_language_info
+
 from ingestion import page_images
 from ingestion.child import Rectangles
 from ingestion.guards import IngestionFailure
@@ -32,6 +34,14 @@ class ReadingPage:
     rectangles: Rectangles | None
     replaced: bool = False
     """The passage was asked for in a version that is no longer the published one, so nothing is marked."""
+
+    @property
+    def language(self) -> str:
+        """The English name of the document's language; its code where Django knows no name; empty when unknown."""
+        try:
+            return str(get_language_info(self.version.language)["name"])
+        except KeyError:
+            return self.version.language
 
     @property
     def previous(self) -> int | None:

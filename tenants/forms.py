@@ -6,7 +6,13 @@ from django import forms
 
 from tenants.authentication import SCOPES
 from tenants.members import roles_to_give
-from tenants.models import Membership
+from tenants.models import Membership, Role
+
+SCOPE_LABELS = {
+    "read": "read: search, ask, read documents",
+    "write": "write: upload and delete documents",
+    "admin": "admin: manage the organisation",
+}
 
 
 class MemberForm(forms.Form):
@@ -19,6 +25,7 @@ class MemberForm(forms.Form):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         role = self.fields["role"]
         assert isinstance(role, forms.ChoiceField)
+        role.initial = Role.MEMBER
         role.choices = [(each.value, each.label) for each in roles_to_give(actor)]
 
 
@@ -28,7 +35,7 @@ class KeyForm(forms.Form):
     key_name = forms.CharField(label="Name", max_length=80)
     scopes = forms.MultipleChoiceField(
         label="Scopes",
-        choices=[(scope, scope) for scope in SCOPES],
+        choices=[(scope, SCOPE_LABELS[scope]) for scope in SCOPES],
         widget=forms.CheckboxSelectMultiple,
         initial=["read"],
     )
