@@ -13,16 +13,17 @@ help:  ## Shows this list.
 
 .venv/torch.stamp: requirements/torch.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Tessera needs Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	@echo "Setting up .venv, once: torch, then the pinned packages. This takes a few minutes."
 	$(PYTHON) -m venv .venv
-	$(PIP) install -q --progress-bar on $(TORCH)
+	$(PIP) install -q $(TORCH)
 	@touch $@
 
 .venv/app.stamp: .venv/torch.stamp requirements/lock.txt
-	$(PIP) install -q --progress-bar on --require-hashes -r requirements/lock.txt
+	$(PIP) install -q --require-hashes -r requirements/lock.txt
 	@touch $@
 
 .venv/dev.stamp: .venv/app.stamp requirements/dev-lock.txt
-	$(PIP) install -q --progress-bar on --require-hashes -r requirements/lock.txt -r requirements/dev-lock.txt
+	$(PIP) install -q --require-hashes -r requirements/lock.txt -r requirements/dev-lock.txt
 	@touch $@
 
 weights: .venv/app.stamp  ## Fetches and verifies the weights of the settings.
