@@ -70,4 +70,6 @@ gpu: .venv/dev.stamp  ## Runs the checks that need a CUDA device; says so when t
 	$(BIN)/python -m benchmarks.gpu
 
 reset:  ## Forgets everything under var/.
+	@$(PYTHON) -c 'import fcntl, os; os.path.exists("var/serve.lock") and fcntl.flock(open("var/serve.lock"), fcntl.LOCK_EX | fcntl.LOCK_NB)' \
+	  2>/dev/null || { echo "Tessera runs on var/. Stop it first (Ctrl-C)."; exit 1; }
 	rm -rf var
