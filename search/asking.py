@@ -120,6 +120,9 @@ async def event_stream(asker: Asker, turn: TurnView, after: int) -> AsyncIterato
         async for part in stream.read(after):
             yield part
         if stream.ending is Ending.COMPLETE:
+            if after > stream.last:  # the reader counted the events of an answer that this one replaced
+                async for part in stream.read():
+                    yield part
             return
         after = max(after, stream.last)
     give_up, get_turn = sync_to_async(_give_up), sync_to_async(conversations.get_turn)

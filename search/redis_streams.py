@@ -76,6 +76,8 @@ class _Written:
     name: _Names
     stream: Stream
     read_at: float
+    claimed: bool | None = None
+    """Whether Redis names this run the turn's newest: None while it is asked to, False where that failed."""
     shipped: int = 0
     renewed_at: float = float("-inf")
     done: bool = False
@@ -160,7 +162,9 @@ class RedisStreams:
             stream.stop()
         try:
             self._redis.set(name.current, name.id, px=self._kept_ms)
+            written.claimed = True
         except redis.RedisError as error:
+            written.claimed = False
             logger.warning("an answer begins that only this process can stream: %s", error)
         return written.stream
 
@@ -273,6 +277,9 @@ class RedisStreams:
         if events:
             commands.pexpire(name("events"), self._kept_ms)
             batch.then(_ignore)
+        if written.claimed is False:
+            commands.set(name.current, name.id, px=self._kept_ms)
+            batch.then(lambda _: setattr(written, "claimed", True))
         if now - written.renewed_at > self._lease_s / 6:
             commands.set(name("lease"), 1, px=int(self._lease_s * 1000))
             commands.set(name.current, name.id, nx=True, px=self._kept_ms)
@@ -286,8 +293,9 @@ class RedisStreams:
             commands.delete(name("lease"), name("stop"), name("readers"))
             batch.then(lambda _: setattr(written, "done", True), 4)
             return
-        commands.get(name.current)
-        batch.then(lambda id: self._stop_if(written, id not in (None, name.id)))
+        if written.claimed:  # before that, the name may still be an earlier run's
+            commands.get(name.current)
+            batch.then(lambda id: self._stop_if(written, id not in (None, name.id)))
         commands.exists(name("stop"))
         batch.then(lambda asked: self._stop_if(written, bool(asked)))
         commands.exists(name("readers"))

@@ -271,7 +271,11 @@ def start(run: RunKey, produce: Produce) -> Stream:
     """
     stream = store().open(run)
     name = f"answer-{run.turn_id}"
-    threading.Thread(target=_run, args=(stream, produce), name=name, daemon=True).start()
+    try:
+        threading.Thread(target=_run, args=(stream, produce), name=name, daemon=True).start()
+    except RuntimeError as error:  # there are no more threads; what was opened must not look alive for ever
+        stream.close()
+        raise Overloaded("Too many questions are being answered.") from error
     return stream
 
 

@@ -194,6 +194,24 @@ def test_more_than_a_process_can_hold_is_refused(two: Two, monkeypatch: pytest.M
     second.close()
 
 
+def test_where_no_thread_can_be_had_nothing_is_left_running(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(thread: threading.Thread) -> None:
+        if thread.name.startswith("answer-"):
+            raise RuntimeError("can't start new thread")
+
+    run = new_run()
+    two.here.open(new_run()).close()  # what serves the streams has its own thread by now
+    monkeypatch.setattr(threading.Thread, "start", start)
+    monkeypatch.setattr(streams, "_store", two.here)
+    with pytest.raises(Overloaded):
+        streams.start(run, lambda stop: iter(()))
+    stream = two.here.find(run)
+    assert stream is not None
+    assert stream.ending is Ending.COMPLETE
+
+
 @pytest.mark.django_db
 def test_a_failure_is_an_event_and_the_end(two: Two) -> None:
     def produce(stop: StopSignal) -> Iterator[Event]:
