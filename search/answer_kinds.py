@@ -13,6 +13,8 @@ import re
 from search.citations import drop_marks
 
 _ASKS = re.compile(r"\bhow (?:many|much)\b|\bwie\s?viele?\b|\bcombien\b|\bcu[aá]nt[oa]s?\b", re.IGNORECASE)
+_COUNTS = re.compile(r"\bhow many\b|\bwie\s?viele\b|\bcu[aá]ntos\b|\bcu[aá]ntas\b", re.IGNORECASE)
+_PERCENT = re.compile(r"\s?(?:%|‰|per\s?cent\b|prozent\b)", re.IGNORECASE)
 _NUMBER = re.compile(
     r"(?<![\w.,])\d+(?:[.,:/]\d+)*(?![\w])|(?<![\w])\d+(?:[.,]\d+)*(?=\s?(?:%|‰|°|[a-zµ]{1,3}\b))"
 )
@@ -60,14 +62,16 @@ def asks_for_quantity(question: str) -> bool:
 def states_quantity(question: str, answer: str) -> bool:
     """Whether the answer has a number, in digits or words, that the question does not have.
 
-    A number that looks like a year counts only before a word of the question: "2026 units", not "in 2026".
+    A number that looks like a year counts only before a word of the question: "2026 units", not "in 2026". A share,
+    "18 percent", is no count, so it does not answer "how many".
     """
     asked = question.lower()
+    count = _COUNTS.search(asked) is not None and not re.search(r"%|\bper\s?cent|\bprozent", asked)
     known = set(_NUMBER.findall(asked))
     said = drop_marks(answer).lower()
     for match in _NUMBER.finditer(said):
         number = match.group()
-        if number in known:
+        if number in known or (count and _PERCENT.match(said, match.end())):
             continue
         following = re.match(r"\s+(\w+)", said[match.end() :])
         if _YEAR.match(number) and not (following and re.search(rf"\b{following.group(1)}", asked)):

@@ -39,8 +39,10 @@ from search.events import (
 from search.index import IndexFailure
 from search.passages import Source, choose_sources, fit, load_pages, number, widen
 from search.prompting import build_messages, retrieval_query
+from search.quoting import quote_of_the_kind_asked_for
 from search.retrieval import SearchFilters, retrieve
 from search.sentences import sentence_spans
+from search.support import words
 from tenants.models import Organization
 
 NOT_IN_DOCUMENTS = "This is not in your documents."
@@ -120,7 +122,8 @@ def _answer(
         embedder=embedder,
     )
     chosen = choose_sources(found.hits)[:MOST_SOURCES]
-    if not chosen or found.best_similarity < settings.ENV.min_similarity:
+    near = found.best_similarity >= settings.ENV.min_similarity
+    if not chosen or not (near or _says_all_words(chosen, query)):
         yield SourcesFound(tuple(number(chosen[:3])))
         yield from _not_found()
         return
@@ -142,8 +145,12 @@ def _answer(
     usage = UsageCounted(finished.usage.prompt_tokens, finished.usage.completion_tokens)
     if finished.reason == "aborted" and stop.requested:
         yield from _end("stopped", writer.text, writer.citations.values(), usage)
-    elif writer.citations and is_of_the_kind_asked_for(question.text, writer.text):
+    elif not writer.citations:
+        yield from _not_found(usage, said=bool(writer.text))
+    elif is_of_the_kind_asked_for(question.text, writer.text):
         yield from _end("answered", writer.text, writer.citations.values(), usage)
+    elif (quoted := quote_of_the_kind_asked_for(question.text, sources)) is not None:
+        yield from _end("answered", quoted.text, [quoted.citation], usage)
     else:
         yield from _not_found(usage, said=bool(writer.text))
 
@@ -152,6 +159,16 @@ def share_of(organization: Organization) -> Share:
     """The organisation's part of the engine. The salt keeps its prefix-cache blocks from all others."""
     salt = hmac.new(settings.SECRET_KEY.encode(), f"cache-salt:{organization.pk}".encode(), hashlib.sha256)
     return Share(key=str(organization.pk), weight=1.0, cache_salt=salt.digest())
+
+
+def _says_all_words(sources: Sequence[Source], query: str) -> bool:
+    """Whether one passage has every content word of ``query``: a long passage is far from each of its sentences."""
+    asked = frozenset(words(query))
+    return (
+        any(asked <= frozenset(words(f"{source.title} {source.text}")) for source in sources)
+        if asked
+        else False
+    )
 
 
 def _within_budget(

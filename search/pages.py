@@ -61,10 +61,8 @@ class SnippetPiece:
 class ResultRow:
     """One result; ``url`` leads to the passage in its document."""
 
-    document_id: UUID
     title: str
     page: int
-    media_type: str
     type_label: str
     collection: str
     dated: date | None
@@ -76,7 +74,7 @@ class ResultRow:
 class FacetOption:
     value: str
     label: str
-    count: int | None
+    count: int
     selected: bool
 
 
@@ -87,7 +85,6 @@ class Facet:
     name: str
     label: str
     options: tuple[FacetOption, ...]
-    input: str = "checkbox"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,6 @@ class Place:
     """A passage below an answer: a citation, or one of the nearest where there is no answer."""
 
     n: int
-    document_id: str
     title: str
     page: int
     quote: str
@@ -185,17 +181,13 @@ def page_turn(asker: Asker, turn: TurnView) -> AnswerView:
 
 
 def _place(slug: str, place: dict[str, Any], quote: str) -> Place:
-    return Place(
-        place["n"], place["document_id"], place["title"], place["page"], quote, citation_url(slug, place)
-    )
+    return Place(place["n"], place["title"], place["page"], quote, citation_url(slug, place))
 
 
 def _result(slug: str, hit: Hit, q: str) -> ResultRow:
     return ResultRow(
-        document_id=hit.document_id,
         title=hit.title,
         page=hit.page,
-        media_type=hit.media_type,
         type_label=TYPE_LABELS.get(hit.media_type, hit.media_type.rpartition("/")[2].upper()),
         collection=hit.collection_name,
         dated=hit.dated,

@@ -2,13 +2,14 @@
 
 What always holds: a hit is a passage of a version that is published now, in a collection that the asker may
 read now, whatever the index says. Each hit's row is checked when it is loaded, and the index is asked for
-more where any was dropped. ``similarity`` is the cosine of the question and the row's embedding; the fused
-score of the index compares passages of one query only.
+more where any was dropped. ``similarity`` is the cosine of the question and the row's embedding (of a long
+question the nearest part's); the fused score of the index compares passages of one query only.
 """
 
 from __future__ import annotations
 
 import logging
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,9 @@ DEPTH = 100
 """Results over which facets are counted, and the least number that is asked of the index."""
 MOST_ASKED = 1600
 LONGEST_QUERY = 4000
-"""Characters of a question that are read: more than the embedder takes in."""
+"""Characters of a question that are read."""
+EMBEDDED_AT_ONCE = 800
+"""Characters of a question in one embedding, since the embedder ignores what follows its first 256 tokens."""
 EPOCH = date(1970, 1, 1)
 
 
@@ -99,15 +102,6 @@ class Facets:
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentHits:
-    """The hits of one document, best first."""
-
-    document_id: UUID
-    title: str
-    hits: tuple[Hit, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Retrieval:
     """``hits`` best first; ``best_similarity`` is the best cosine of all that was found, or 0."""
 
@@ -115,16 +109,9 @@ class Retrieval:
     best_similarity: float = 0.0
     facets: Facets = Facets()
 
-    def by_document(self) -> tuple[DocumentHits, ...]:
-        """The hits grouped by document, in the order of each document's best one."""
-        groups: dict[UUID, list[Hit]] = {}
-        for hit in self.hits:
-            groups.setdefault(hit.document_id, []).append(hit)
-        return tuple(DocumentHits(key, hits[0].title, tuple(hits)) for key, hits in groups.items())
 
-
-def readable_collections(organization: Organization, person: object = None) -> tuple[UUID, ...]:
-    """The collections that ``person`` (a user or a key of the organisation) may read: all of them."""
+def readable_collections(organization: Organization) -> tuple[UUID, ...]:
+    """The collections that members and keys of the organisation may read: all of them."""
     with tenant_scope(organization):
         return tuple(Collection.objects.order_by("name").values_list("id", flat=True))
 
@@ -162,12 +149,12 @@ def _retrieve(
     query = query.strip()[:LONGEST_QUERY]
     if not query or not conditions.collection_ids or limit < 1:
         return Retrieval()
-    vector = (embedder or runtime.current().embedder).embed_query(query)
+    parts = _embed(query, embedder or runtime.current().embedder)
     index = open_index(organization)
     wanted, asked = max(limit, DEPTH), max(2 * limit, DEPTH)
     while True:
-        matches = index.query(text=query, dense=vector, filter=conditions, limit=asked)
-        rows = _load(organization, matches, conditions, vector)
+        matches = index.query(text=query, dense=_direction(parts), filter=conditions, limit=asked)
+        rows = _load(organization, matches, conditions, parts)
         hits = _without_repeats(rows)
         if len(hits) >= wanted or len(matches) < asked or asked >= MOST_ASKED:
             break
@@ -177,6 +164,22 @@ def _retrieve(
         best_similarity=max((hit.similarity for hit in rows), default=0.0),
         facets=_facets(hits[:wanted]),
     )
+
+
+def _embed(query: str, embedder: QueryEmbedder) -> list[Vector]:
+    """The embeddings of the question's parts, all of which the embedder reads to their ends."""
+    whole = len(query) <= EMBEDDED_AT_ONCE
+    parts = [query] if whole else textwrap.wrap(query, EMBEDDED_AT_ONCE)
+    return [embedder.embed_query(part) for part in parts]
+
+
+def _direction(parts: Sequence[Vector]) -> Vector:
+    """What is searched for: the normalised mean of the parts, so that no part of a long question is lost."""
+    if len(parts) == 1:
+        return parts[0]
+    total: Vector = np.asarray(np.sum(parts, axis=0), dtype=np.float32)
+    length = float(np.linalg.norm(total))
+    return total / np.float32(length) if length > 0 else parts[0]
 
 
 def _conditions(readable: Sequence[UUID], filters: SearchFilters) -> IndexFilter:
@@ -196,7 +199,7 @@ def _days_of(year: int) -> tuple[int, int]:
 
 
 def _load(
-    organization: Organization, matches: Sequence[Match], conditions: IndexFilter, vector: Vector
+    organization: Organization, matches: Sequence[Match], conditions: IndexFilter, parts: Sequence[Vector]
 ) -> list[Hit]:
     """The rows of ``matches`` in their order, without those that are not published or not readable now."""
     with tenant_scope(organization):
@@ -209,12 +212,13 @@ def _load(
                 version__document__collection__in=conditions.collection_ids,
             ).select_related("version__document__collection")
         }
-    return [_hit(rows[match.id], match.score, vector) for match in matches if match.id in rows]
+    return [_hit(rows[match.id], match.score, parts) for match in matches if match.id in rows]
 
 
-def _hit(chunk: Chunk, score: float, vector: Vector) -> Hit:
+def _hit(chunk: Chunk, score: float, parts: Sequence[Vector]) -> Hit:
     version = chunk.version
     document = version.document
+    row = np.frombuffer(chunk.embedding, dtype="<f2").astype(np.float32)
     return Hit(
         chunk_id=chunk.id,
         document_id=document.id,
@@ -232,7 +236,7 @@ def _hit(chunk: Chunk, score: float, vector: Vector) -> Hit:
         text=chunk.text,
         headings=tuple(chunk.headings),
         score=score,
-        similarity=_cosine(vector, np.frombuffer(chunk.embedding, dtype="<f2").astype(np.float32)),
+        similarity=max(_cosine(part, row) for part in parts),
     )
 
 

@@ -19,7 +19,10 @@ st. inc. ltd. co. corp. jr. sr. al. z.b. d.h. bzw. usw. nr. abs. evtl. ggf. u.a.
 tel.
 """
 _ABBREVIATIONS = frozenset(_ABBREVIATIONS_WORDS.split())
-_END = re.compile(r"[.!?…。！？]+[\"'”’»)\]]*(?=\s)|\n[ \t]*\n|\n(?=[ \t]*(?:[-*•–]|\d{1,3}[.)])\s)")
+_ITEM = r"[ \t]*(?:[-*•–]|\d{1,3}[.)])\s"
+_ROW = r"[^\n:;]{1,80}: [^\n;]{0,400}; [^\n:;]{1,80}: "
+"""The beginning of a table's row as the parsers write it: ``Header: value; Header: value``."""
+_END = re.compile(rf"[.!?…。！？]+[\"'”’»)\]]*(?=\s)|\n[ \t]*\n|\n(?={_ITEM}|{_ROW})")
 
 
 def is_sentence_end(before: str, after: str) -> bool:

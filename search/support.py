@@ -22,6 +22,8 @@ ACCEPT_FROM = 0.3
 """Support from which the model's own mark is accepted."""
 
 _WORD = re.compile(r"\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?|\w+")
+_SAYS_SOMETHING = re.compile(r"[.!?…。！？:;|\d]|\A\s*[-*•–]")
+"""What a heading has not: a stop, a number or a bullet."""
 _STOP_WORDS = """
 a an the and or but of to in on at by for from with as is are was were be been being it its this
 that these those there which who whom what when where how not no do does did has have had will would
@@ -65,12 +67,14 @@ def _stem(word: str) -> str:
 class Support:
     """The best place of one passage for a sentence: ``span`` is relative to the passage's text, ``numbers``
     says that the passage has all numbers of the sentence, each in its title or beside other words of the sentence.
+    ``said`` is how well the place alone says it, which decides between passages of one score.
     """
 
     source: Source
     score: float
     span: Span
     numbers: bool
+    said: float
 
 
 class Evidence:
@@ -94,11 +98,13 @@ class Evidence:
         source = self.sources[n]
         wanted = frozenset(words(sentence))
         numbers = self._has_numbers(n, wanted)
-        return Support(source, self._coverage(n, wanted, numbers), self._best_span(n, wanted), numbers)
+        span, said = self._best_span(n, wanted)
+        return Support(source, self._coverage(n, wanted, numbers), span, numbers, said)
 
     def ranked(self, sentence: str) -> list[Support]:
-        """All passages, the best supporting one first; equal ones by number."""
-        return sorted((self.of(n, sentence) for n in self.sources), key=lambda s: (-s.score, s.source.n))
+        """All passages, the best supporting one first; of equal ones the one that says it most plainly."""
+        found = (self.of(n, sentence) for n in self.sources)
+        return sorted(found, key=lambda s: (-s.score, -s.said, s.source.n))
 
     def _coverage(self, n: int, wanted: frozenset[str], numbers: bool) -> float:
         total = self._sum(wanted)
@@ -123,28 +129,31 @@ class Evidence:
         weight = self._weight.get(word, self._rare)
         return weight * 1.25 if any(c.isdigit() for c in word) else weight
 
-    def _best_span(self, n: int, wanted: frozenset[str]) -> Span:
+    def _best_span(self, n: int, wanted: frozenset[str]) -> tuple[Span, float]:
+        """The one or two sentences of passage ``n`` that say most of ``wanted``, and how well they do."""
         spans = self._sentences[n]
         text = self.sources[n].text
         if not spans:
-            return (0, len(text))
+            return (0, len(text)), 0.0
         found = self._said[n]
         best, span = -1.0, spans[0]
         for i, have in enumerate(found):
-            score = self._overlap(wanted, have)
+            heads = i + 1 < len(spans) and not _SAYS_SOMETHING.search(text[slice(*spans[i])])
+            score = self._overlap(wanted, have, to_the_point=0.0 if heads else 0.25)
             if score > best:
                 best, span = score, spans[i]
             if i + 1 < len(spans):
                 pair = self._overlap(wanted, have | found[i + 1]) - 0.15
                 if pair > best and spans[i + 1][1] - spans[i][0] <= 800:
                     best, span = pair, (spans[i][0], spans[i + 1][1])
-        return span
+        return span, best
 
-    def _overlap(self, wanted: frozenset[str], have: frozenset[str]) -> float:
+    def _overlap(self, wanted: frozenset[str], have: frozenset[str], *, to_the_point: float = 0.25) -> float:
+        """How much of ``wanted`` is said; ``to_the_point`` is what saying nothing else adds."""
         shared = self._sum(wanted & have)
         recall = shared / (self._sum(wanted) or 1.0)
         precision = shared / (self._sum(have) or 1.0)
-        return recall + 0.25 * precision
+        return recall + to_the_point * precision
 
 
 def _both_ways(found: Sequence[str]) -> frozenset[str]:

@@ -102,14 +102,13 @@ class AnswerBlock {
       drops = 0;
       if (event.data !== undefined) handle(JSON.parse(event.data));
     });
-    on("sources", (data) => { this.passages = data.sources ?? []; this.say("Reading the passages", true); });
-    on("answer.delta", (data) => this.append(data.text ?? data.delta ?? ""));
+    on("sources", (data) => { this.passages = data.sources; this.say("Reading the passages", true); });
+    on("answer.delta", (data) => this.append(data.text));
     on("answer.completed", (data) => { events.close(); this.complete(data); });
     events.addEventListener("error", (event) => {
       if (event.data !== undefined) {
         events.close();
-        const data = JSON.parse(event.data);
-        this.fail(data.message ?? data.error?.message ?? "The answer could not be written.", data.hint);
+        this.fail(JSON.parse(event.data).message);
       } else if (++drops > 5 || events.readyState === EventSource.CLOSED) {
         events.close();
         this.fail("The connection to the server broke.");
@@ -130,7 +129,7 @@ class AnswerBlock {
   complete(data) {
     this.rest(data.status);
     this.text.innerHTML = data.html;
-    fillSources(this.sources, this.element.dataset.documents, data.status, data.citations ?? [], this.passages);
+    fillSources(this.sources, this.element.dataset.documents, data.status, data.citations, this.passages);
     this.say(data.status === "stopped" ? "Stopped" : "");
     if (this.followUp) this.followUp.hidden = false;
   }
@@ -159,13 +158,13 @@ class AnswerBlock {
     this.againButton.hidden = !this.againUrl;
   }
 
-  fail(message, hint) {
+  fail(message) {
     this.rest("failed");
     this.say("");
     const notice = document.createElement("p");
     notice.className = "notice error";
     notice.setAttribute("role", "alert");
-    notice.append(hint ? `${message} ${hint}` : message);
+    notice.append(message);
     const retry = document.createElement("button");
     retry.type = "button";
     retry.className = "button compact";

@@ -29,6 +29,8 @@ SHARED = Path(__file__).parents[2].parent / "shared" / "eval" / "qa"
         ("How much does it weigh?", "It weighs 24kg [1]."),
         ("How many people were there in 1990?", "There were 2004 people [1]."),
         ("Wie viele Tage Urlaub gibt es?", "Es gibt 30 Tage [1]."),
+        ("How much did the sales rise?", "They rose by 18 percent [1]."),
+        ("How many percent of the arms came back?", "1.4 percent [1]."),
         ("How many exceptions are there?", "There are no exceptions [1]."),
     ],
 )
@@ -44,6 +46,8 @@ def test_a_number_of_its_own_answers(question: str, answer: str) -> None:
         ("How many R7 arms were sold in the third quarter?", "The R7 arm [12]."),
         ("How many of the 30 days may be carried over?", "Of the 30 days, some may be carried over [1]."),
         ("How much is the fee?", "The fee is paid monthly [1]."),
+        ("How many arms were sold?", "The arm was sold, 18 percent more than before [2]."),
+        ("How many arms were sold?", "18% more [2]."),
     ],
 )
 def test_what_the_question_says_itself_does_not(question: str, answer: str) -> None:

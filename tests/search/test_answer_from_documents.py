@@ -79,6 +79,17 @@ def test_a_question_that_nothing_fits_is_not_sent_to_the_model(
     assert generator.prompts == []
 
 
+def test_a_long_passage_that_has_every_word_of_the_question_is_read(
+    acme: Organization, models: Runtime, library: Library, generator: ScriptedGenerator
+) -> None:
+    others = " ".join(f"Topic{i} is told in chapter{i}." for i in range(60))
+    add_document(acme, "Handbook", f"{others} Payroll: the contact is Mara.", embedder=WordEmbedder())
+    generator.reply = "The payroll contact is Mara."
+    assert end(ask(acme, models, "Who is the payroll contact?")).status == "answered"
+    assert end(ask(acme, models, "Who is the payroll dentist?")).status == "not_found"
+    assert len(generator.prompts) == 1
+
+
 @pytest.mark.parametrize("reply", ["NOT FOUND", "not found.", " **NOT FOUND** [1]", '"NOT FOUND"'])
 def test_a_refusal_in_the_models_words_becomes_ours_with_the_nearest_passages(
     acme: Organization, models: Runtime, library: Library, generator: ScriptedGenerator, reply: str
@@ -109,10 +120,34 @@ def test_an_answer_that_no_passage_supports_is_no_answer(
 def test_a_supported_sentence_without_a_number_does_not_answer_how_many(
     acme: Organization, models: Runtime, library: Library, generator: ScriptedGenerator
 ) -> None:
-    generator.reply = "The monthly tariff."
-    assert end(ask(acme, models, "How much is the monthly tariff?")).status == "not_found"
+    generator.reply = "Wear of the blades is excluded."
+    assert end(ask(acme, models, "How much wear of the blades is excluded?")).status == "not_found"
     generator.reply = "The monthly tariff is 20 euros."
     assert end(ask(acme, models, "How much is the monthly tariff?")).status == "answered"
+
+
+def test_where_the_model_leaves_the_number_out_the_documents_sentence_is_the_answer(
+    acme: Organization, models: Runtime, generator: ScriptedGenerator, library: Library
+) -> None:
+    text = (
+        "Sales of arms\n\n- 412 arms [sic] were sold [3], 18 percent more than in spring. Nobody knows why."
+    )
+    sales = add_document(acme, "Review", text, embedder=WordEmbedder())
+    generator.reply = "The arms were sold, 18 percent more than in spring."
+    done = end(ask(acme, models, "How many arms were sold?"))
+    (citation,) = done.citations
+    assert done.status == "answered"
+    assert done.answer == f"412 arms [sic] were sold (3), 18 percent more than in spring [{citation.n}]."
+    assert citation.quote == "- 412 arms [sic] were sold [3], 18 percent more than in spring."
+    assert citation.quote == page_text(acme, sales, 1)[citation.start : citation.end]
+
+
+def test_a_sentence_of_the_documents_about_something_else_is_not_the_answer(
+    acme: Organization, models: Runtime, generator: ScriptedGenerator, library: Library
+) -> None:
+    add_document(acme, "Review", "The robot arms were sold. 12 people work here.", embedder=WordEmbedder())
+    generator.reply = "The robot arms were sold."
+    assert end(ask(acme, models, "How many robot arms were sold?")).status == "not_found"
 
 
 def test_an_organisation_without_documents_has_no_answer(

@@ -135,6 +135,45 @@ def test_the_quote_is_the_sentence_that_supports() -> None:
     assert writer.citations[2].quote == "Dogs sleep less."
 
 
+def quotes(said: str, *texts: str) -> dict[int, str]:
+    """The quotes of an answer from passages with these texts."""
+    sources = [replace(SOURCES[0], n=n, start=0, end=len(t), text=t) for n, t in enumerate(texts, 1)]
+    writer = AnswerWriter(sources)
+    writer.feed(said)
+    writer.finish()
+    return {n: citation.quote for n, citation in writer.citations.items()}
+
+
+def test_the_quote_is_the_row_of_a_table() -> None:
+    rows = [
+        "Part: WJ-204; Price: 38.5; Days: 3",
+        "Part: GB-110; Price: 1240; Days: 21",
+        "Part: CB-031; Price: 680; Days: 14",
+    ]
+    table = "Part | Price | Days\n" + "\n".join(rows)
+    assert quotes("The part GB-110 takes 21 days.", table) == {1: rows[1]}
+
+
+def test_the_quote_is_not_a_heading_where_a_sentence_says_as_much() -> None:
+    text = "Sick leave\n\nStay at home.\n\nA doctor's note is needed from the fourth day on."
+    assert quotes("Sick leave requires a doctor's note.", text) == {
+        1: "A doctor's note is needed from the fourth day on."
+    }
+
+
+def test_a_heading_that_alone_supports_is_the_quote() -> None:
+    assert quotes("Parental leave plan.", "Parental leave plan\n\nAsk the office.") == {
+        1: "Parental leave plan"
+    }
+
+
+def test_of_two_passages_that_have_all_words_the_one_that_says_only_this_is_cited() -> None:
+    long = "After the work, run the calibration programme C3 and record the result in the service log."
+    assert quotes("Run programme C3.", long, "The calibration is old. Run programme C3.") == {
+        2: "Run programme C3."
+    }
+
+
 def test_a_source_cited_for_two_places_is_quoted_from_the_first_to_the_last() -> None:
     writer, _ = write("The tariff is 20 euros per month [1]. Cancellation takes 30 days [1].", 5)
     assert writer.citations[1].quote == TEXTS[1]
