@@ -148,8 +148,8 @@ class Engine:
     ) -> RequestHandle:
         """Queues a request and returns at once; see ``TextGenerator.submit``.
 
-        Also raises ``DeadlineExceeded`` when the queue alone would outlast ``deadline_s`` (seconds from now,
-        for the whole output).
+        Also raises ``DeadlineExceeded`` when queue, prompt and output would outlast ``deadline_s`` (seconds from
+        now, for the whole output), as far as the last steps tell.
         """
         validate(prompt, params, share, max_total=self.max_model_len, vocab_size=self._vocab_size)
         now = self._clock()
@@ -175,7 +175,9 @@ class Engine:
             )
             output = OutputAssembler(params, self._tokenizer.stream(), self._eos_token_ids)
             handle = RequestHandle(sequence.request_id, self._ask_abort)
-            self._gate.enter(share.key, sequence.queue_tokens, deadline_s=deadline_s)
+            self._gate.enter(
+                share.key, sequence.queue_tokens, output_tokens=params.max_tokens, deadline_s=deadline_s
+            )
             self._inbox.put(_Request(sequence, handle, output))
         return handle
 
@@ -358,7 +360,7 @@ class Engine:
         decodes = sum(1 for sequence, count in step.items() if count == 1 and sequence.num_output > 0)
         tokens = sum(step.values())
         self._counters.record_step(decodes=decodes, tokens=tokens, seconds=seconds, now=self._progress_at)
-        self._gate.observe(tokens, seconds)
+        self._gate.observe(tokens, seconds, decoding=all(sequence.num_output > 0 for sequence in step))
         for sequence, count in step.items():
             self._scheduler.record_computed(sequence, count)
         for sequence in outcome.failed:
@@ -400,6 +402,8 @@ class Engine:
         del self._requests[sequence.request_id]
         self._scheduler.finish(sequence)
         self._leave_gate(sequence)
+        if reason in ("stop", "length"):
+            self._gate.observe_end(sequence.num_output / sequence.params.max_tokens)
         self._counters.record_end(reason, self._clock() - sequence.arrival)
         self._router.post(request.handle, Finished(reason, self._usage(sequence), error))
 
@@ -430,7 +434,8 @@ class Engine:
         if sequence.in_gate:
             sequence.in_gate = False
             self._counters.queued.observe(self._clock() - sequence.arrival)
-            self._gate.leave(sequence.share.key, sequence.queue_tokens)
+            output = sequence.params.max_tokens
+            self._gate.leave(sequence.share.key, sequence.queue_tokens, output_tokens=output)
 
     def _publish_gauges(self) -> None:
         scheduler = self._scheduler

@@ -12,6 +12,7 @@ from collections import Counter
 
 from inference.errors import DeadlineExceeded, InvalidRequest, Overloaded, PromptTooLong
 from inference.request import MAX_LOGPROBS, PromptTokens, SamplingParams, Share
+from inference.scheduling.estimate import Estimate
 
 SHARE_OF_QUEUE = 0.5
 """The part of the queue that one share may fill."""
@@ -78,9 +79,10 @@ class QueueGate:
         self._max_tokens = max_tokens
         self._requests: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
+        self._outputs: Counter[str] = Counter()
         self._total_requests = 0
         self._total_tokens = 0
-        self._seconds_per_token = 0.0
+        self._estimate = Estimate()
         self._lock = threading.Lock()
 
     @property
@@ -91,48 +93,69 @@ class QueueGate:
     def num_tokens(self) -> int:
         return self._total_tokens
 
-    def enter(self, share_key: str, tokens: int, *, deadline_s: float | None = None) -> None:
-        """Counts a request in.
+    def enter(
+        self, share_key: str, tokens: int, *, output_tokens: int = 0, deadline_s: float | None = None
+    ) -> None:
+        """Counts a request in; ``output_tokens`` of its ``tokens`` are the most that it may answer.
 
-        Raises ``Overloaded`` when the queue, or the share's part of it, is full, and ``DeadlineExceeded``
-        when the measured speed says that the queue alone outlasts ``deadline_s``.
+        Raises ``Overloaded`` when the queue, or the share's part of it, is full, and ``DeadlineExceeded`` when by the
+        speed of the last steps it would not be done within ``deadline_s``: its share's queue, as long again for each
+        other share that waits, its own prompt and its output.
         """
         with self._lock:
-            wait_s = self._total_tokens * self._seconds_per_token
             share_requests = max(1, int(self._max_requests * SHARE_OF_QUEUE))
             share_tokens = max(tokens, int(self._max_tokens * SHARE_OF_QUEUE))
             if self._total_requests >= self._max_requests or self._over_tokens(tokens):
-                raise Overloaded("The queue is full.", retry_after_s=_retry_after(wait_s))
+                raise Overloaded("The queue is full.", retry_after_s=self._retry_after())
             if self._requests[share_key] >= share_requests or self._tokens[share_key] + tokens > share_tokens:
-                raise Overloaded("Your part of the queue is full.", retry_after_s=_retry_after(wait_s))
-            if deadline_s is not None and (deadline_s <= 0 or wait_s > deadline_s):
-                raise DeadlineExceeded("The request would still be waiting at its deadline.")
+                raise Overloaded("Your part of the queue is full.", retry_after_s=self._retry_after())
+            if deadline_s is not None:
+                needed_s = self._wait_s(share_key) + self._estimate.alone_s(
+                    tokens - output_tokens, output_tokens
+                )
+                if deadline_s <= 0 or needed_s > deadline_s:
+                    raise DeadlineExceeded(
+                        f"The request would take about {math.ceil(needed_s)} s, beyond its deadline."
+                    )
             self._requests[share_key] += 1
             self._tokens[share_key] += tokens
+            self._outputs[share_key] += output_tokens
             self._total_requests += 1
             self._total_tokens += tokens
 
-    def leave(self, share_key: str, tokens: int) -> None:
+    def leave(self, share_key: str, tokens: int, *, output_tokens: int = 0) -> None:
         """Counts a request out: it began to run, or ended while waiting."""
         with self._lock:
             self._requests[share_key] -= 1
             self._tokens[share_key] -= tokens
+            self._outputs[share_key] -= output_tokens
             self._total_requests -= 1
             self._total_tokens -= tokens
             if self._requests[share_key] == 0:
-                del self._requests[share_key], self._tokens[share_key]
+                del self._requests[share_key], self._tokens[share_key], self._outputs[share_key]
 
-    def observe(self, tokens: int, seconds: float) -> None:
-        """Learns the engine's speed from one step, as a moving average."""
-        if tokens > 0:
-            sample = seconds / tokens
-            with self._lock:
-                known = self._seconds_per_token
-                self._seconds_per_token = sample if known == 0 else 0.95 * known + 0.05 * sample
+    def observe(self, tokens: int, seconds: float, *, decoding: bool = False) -> None:
+        """Learns the engine's speed from one step; ``decoding``: no prompt was in it."""
+        with self._lock:
+            self._estimate.observe(tokens, seconds, decoding=decoding)
+
+    def observe_end(self, used: float) -> None:
+        """Learns the part of its ``max_tokens`` that a request used."""
+        with self._lock:
+            self._estimate.observe_end(used)
+
+    def _wait_s(self, share_key: str) -> float:
+        """Until the queue of a share is served, with as much for each other one that waits."""
+        tokens, outputs = self._tokens[share_key], self._outputs[share_key]
+        fair = self._estimate.together_s(tokens - outputs, outputs) * len(self._requests)
+        return min(fair, self._all_s())
+
+    def _all_s(self) -> float:
+        outputs = self._outputs.total()
+        return self._estimate.together_s(self._total_tokens - outputs, outputs)
+
+    def _retry_after(self) -> int:
+        return max(1, min(60, math.ceil(self._all_s() / 4)))
 
     def _over_tokens(self, tokens: int) -> bool:
         return self._total_requests > 0 and self._total_tokens + tokens > self._max_tokens
-
-
-def _retry_after(wait_s: float) -> int:
-    return max(1, min(60, math.ceil(wait_s / 4)))

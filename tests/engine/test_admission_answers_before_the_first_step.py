@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from inference.engine.engine import Engine
-from inference.errors import DeadlineExceeded, InferenceError, InvalidRequest, Overloaded, PromptTooLong
+from inference.errors import InferenceError, InvalidRequest, Overloaded, PromptTooLong
 from inference.request import PromptTokens, SamplingParams, Share
 from inference.scheduling.admission import QueueGate
 from tests.engine.tiny import ACME, GLOBEX, VOCAB, TinyCheckpoint, drive, greedy, make_config, run, submit
@@ -84,17 +84,6 @@ def test_the_queue_is_bounded_in_tokens() -> None:
         gate.enter("initech", 200)
     gate.leave("acme", 400)
     gate.enter("initech", 200)
-
-
-def test_a_deadline_that_the_queue_outlasts_is_refused_at_once() -> None:
-    gate = QueueGate(max_requests=100, max_tokens=10_000)
-    gate.observe(tokens=100, seconds=1.0)
-    gate.enter("acme", 1000)
-    with pytest.raises(DeadlineExceeded):
-        gate.enter("globex", 10, deadline_s=5)
-    gate.enter("globex", 10, deadline_s=50)
-    with pytest.raises(DeadlineExceeded):
-        gate.enter("globex", 10, deadline_s=0)
 
 
 def test_an_aborted_request_leaves_the_queue(llama: TinyCheckpoint) -> None:
