@@ -4,7 +4,7 @@ typed failure.
 What always holds: the child is started by ``subprocess`` without ``preexec_fn`` (the caller has threads),
 with an environment of its own, in a session of its own that is killed whole when the time is up. A child that
 dies, hangs or answers nonsense is an :class:`~ingestion.guards.IngestionFailure`;
-nothing it writes is trusted.
+nothing it writes is trusted, and what it leaves in its folder for temporary files is removed.
 """
 
 from __future__ import annotations
@@ -99,7 +99,11 @@ def find_rectangles(
 
 def _run(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
     request = {**request, "path": str(Path(request["path"]).resolve()), "limits": dataclasses.asdict(limits)}
-    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as answered:
+    with (
+        tempfile.TemporaryFile() as asked,
+        tempfile.TemporaryFile() as answered,
+        tempfile.TemporaryDirectory(prefix="tessera-", ignore_cleanup_errors=True) as scratch,
+    ):
         asked.write(json.dumps(request).encode("ascii"))
         asked.seek(0)
         process = subprocess.Popen(
@@ -108,7 +112,7 @@ def _run(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
             stdout=answered,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env=dict(_ENVIRONMENT),
+            env={**_ENVIRONMENT, "TMPDIR": scratch},
             start_new_session=True,
             close_fds=True,
         )

@@ -7,7 +7,7 @@ than 16 characters for each of these, and every visible character of a page lies
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
@@ -17,17 +17,23 @@ from ingestion.parsed import Heading, ParsedDocument, ParsedPage, TextChunk
 
 # A tokenizer may count a run of ten thousand letters as one unknown token.
 _CHARACTERS_PER_TOKEN: Final = 16
+_WINDOW: Final = 20_000  # characters that are cut in one call, so that the caller hears of it in between
 _MARKDOWN: Final = "text/markdown"
 
 
 def chunk(
-    document: ParsedDocument, *, tokenizer: Tokenizer, max_tokens: int = 220, overlap: int = 30
+    document: ParsedDocument,
+    *,
+    tokenizer: Tokenizer,
+    max_tokens: int = 220,
+    overlap: int = 30,
+    on_progress: Callable[[int], None] | None = None,
 ) -> list[TextChunk]:
     """The passages of ``document``, numbered from 0 through all its pages.
 
     ``overlap`` is the number of tokens (0 to 30, under ``max_tokens``) that neighbours may share.
-    Headings above a page (of the pages before it) count towards the path of its passages.
-    Raises ``ValueError`` for numbers out of range.
+    Headings above a page (of the pages before it) count towards the path of its passages. ``on_progress`` is
+    told the pages that are done, often: at least every 20,000 characters. Raises ``ValueError`` for numbers out of range.
     """
     if max_tokens < 1 or not 0 <= overlap <= 30 or overlap >= max_tokens:
         raise ValueError("max_tokens must be at least 1, overlap 0 to 30 and less than max_tokens")
@@ -38,12 +44,29 @@ def chunk(
     splitter = kind.from_huggingface_tokenizer(counter, max_tokens, overlap=overlap, trim=True)
     chunks: list[TextChunk] = []
     path: list[Heading] = []
-    for page in document.pages:
+    for done, page in enumerate(document.pages):
         for start, end, headings in _sections(page, path, counter, max_tokens):
-            for left, right in _spans(splitter, page.text, start, end, max_tokens):
-                names = tuple(heading.text for heading in headings)
-                chunks.append(TextChunk(len(chunks), page.number, left, right, page.text[left:right], names))
+            names = tuple(heading.text for heading in headings)
+            for first, last in _windows(page.text, start, end):
+                if on_progress is not None:
+                    on_progress(done)
+                for left, right in _spans(splitter, page.text, first, last, max_tokens):
+                    chunks.append(
+                        TextChunk(len(chunks), page.number, left, right, page.text[left:right], names)
+                    )
     return chunks
+
+
+def _windows(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The section ``start`` to ``end`` in parts of at most :data:`_WINDOW` characters, parted at the last
+    paragraph, line, sentence or word that ends in the second half of each."""
+    while end - start > _WINDOW:
+        half, full = start + _WINDOW // 2, start + _WINDOW
+        breaks = ((text.rfind(mark, half, full), mark) for mark in ("\n\n", "\n", ". ", " "))
+        cut = next((place + len(mark) for place, mark in breaks if place >= 0), full)
+        yield start, cut
+        start = cut
+    yield start, end
 
 
 def _sections(

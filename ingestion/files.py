@@ -21,8 +21,13 @@ logger = logging.getLogger(__name__)
 
 
 def store(organization_id: int, content: File[bytes]) -> str:
-    """Saves a file under a new key and returns the key."""
-    return default_storage.save(f"{organization_id}/{uuid.uuid4().hex}", content)
+    """Saves a file under a new key and returns the key. What was written of one that cannot be saved is removed."""
+    key = f"{organization_id}/{uuid.uuid4().hex}"
+    try:
+        return default_storage.save(key, content)
+    except BaseException:
+        discard(key)
+        raise
 
 
 def discard(key: str) -> None:

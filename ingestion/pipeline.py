@@ -19,7 +19,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from inference import runtime
@@ -34,6 +34,7 @@ from ingestion.parsed import ParsedDocument, TextChunk
 from search import corpus
 from search.index.errors import IndexFailure
 from search.models import Chunk, Document, DocumentVersion, Page
+from tenants.models import Organization
 from tenants.scope import tenant_scope
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,13 @@ def ingest(lease: Lease) -> None:
     embedder = runtime.current().embedder
     version, title = _load(lease)
     parsed = _parse(lease, version)
-    passages = chunk(parsed, tokenizer=embedder.tokenizer, max_tokens=CHUNK_TOKENS, overlap=CHUNK_OVERLAP)
+    passages = chunk(
+        parsed,
+        tokenizer=embedder.tokenizer,
+        max_tokens=CHUNK_TOKENS,
+        overlap=CHUNK_OVERLAP,
+        on_progress=_reporter(lease, Stage.PARSING, len(parsed.pages)),
+    )
     vectors = _embed(lease, embedder, title, passages)
     lease.renew(stage=Stage.INDEXING, done=0, total=len(passages))
     _write_rows(lease, version, parsed, passages, vectors, embedder.name)
@@ -136,25 +143,31 @@ def _parse(lease: Lease, version: DocumentVersion) -> ParsedDocument:
     lease.renew(stage=Stage.PARSING, seconds=allowed.wall_s + PARSE_MARGIN_SECONDS)
     with files.local_copy(version.file) as path:
         parsed = child.parse_file(path, filename=version.document.filename, limits=allowed)
-    lease.renew(stage=Stage.PARSING, done=len(parsed.pages), total=len(parsed.pages))
+    lease.renew(stage=Stage.PARSING, done=0, total=len(parsed.pages))
     return parsed
 
 
 def _embed(lease: Lease, embedder: Embedder, title: str, passages: Sequence[TextChunk]) -> Vectors:
-    """``[n, dimension]``; records progress and keeps the lease while it goes."""
+    """``[n, dimension]``."""
     total = len(passages)
     lease.renew(stage=Stage.EMBEDDING, done=0, total=total)
     if not passages:
         return np.empty((0, embedder.dimension), dtype=np.float32)
+    texts = [embedding_text(title, passage) for passage in passages]
+    return embedder.embed_passages(texts, on_batch=_reporter(lease, Stage.EMBEDDING, total))
+
+
+def _reporter(lease: Lease, stage: str, total: int) -> Callable[[int], None]:
+    """What a long stage calls with how much of it is done: records it and keeps the lease, twice a second."""
     told = time.monotonic()
 
-    def progress(done: int) -> None:
+    def report(done: int) -> None:
         nonlocal told
         if done == total or time.monotonic() - told >= PROGRESS_SECONDS:
-            lease.renew(stage=Stage.EMBEDDING, done=done, total=total)
+            lease.renew(stage=stage, done=done, total=total)
             told = time.monotonic()
 
-    return embedder.embed_passages([embedding_text(title, p) for p in passages], on_batch=progress)
+    return report
 
 
 def _write_rows(
@@ -216,7 +229,6 @@ def _write_rows(
 
 def _publish(lease: Lease, version: DocumentVersion) -> None:
     """Makes the version the visible one and ends the job, in one step; then removes what it replaces."""
-    superseded = False
     with tenant_scope(lease.organization), transaction.atomic():
         document = (
             Document.objects.select_for_update(of=("self",))
@@ -227,32 +239,38 @@ def _publish(lease: Lease, version: DocumentVersion) -> None:
         if document is None:
             raise LeaseLost(str(lease.job_id))
         published = document.published
-        superseded = published is not None and published.created_at > version.created_at
-        if superseded:
+        if published is not None and published.created_at > version.created_at:
             lease.supersede()
         else:
             Document.objects.filter(id=document.id).update(published=version, updated_at=timezone.now())
             lease.hand_in()
-        stale = (
-            [version]
-            if superseded
-            else list(
-                DocumentVersion.objects.filter(
-                    document_id=document.id, created_at__lt=version.created_at
-                ).exclude(id=version.id)
-            )
-        )
-    for old in stale:
-        remove_version(lease, old)
+    _remove_replaced(lease.organization, lease.document_id)
 
 
-def remove_version(lease: Lease, version: DocumentVersion) -> None:
-    """Removes the points, then the rows, then file and pictures of a version that is not the published one."""
-    corpus.unindex_version(lease.organization, version.id)
-    with tenant_scope(lease.organization), transaction.atomic():
-        DocumentVersion.objects.filter(id=version.id, published_for__isnull=True).delete()
-    files.discard(version.file)
-    page_images.forget(lease.organization, version.id)
+def remove_left_overs() -> None:
+    """Removes what a worker that was killed right after publishing left of the versions before."""
+    for organization in Organization.objects.all():
+        with tenant_scope(organization):
+            left = Document.objects.filter(versions__created_at__lt=F("published__created_at"))
+            ids = list(left.values_list("id", flat=True).distinct())
+        for document_id in ids:
+            _remove_replaced(organization, document_id)
+
+
+def _remove_replaced(organization: Organization, document_id: uuid.UUID) -> None:
+    """Removes the versions of a document that are older than the published one: the points, then the rows, then
+    file and pictures of each."""
+    with tenant_scope(organization):
+        older = Q(document_id=document_id, created_at__lt=F("document__published__created_at"))
+        replaced = list(DocumentVersion.objects.filter(older))
+    for version in replaced:
+        corpus.unindex_version(organization, version.id)
+        with tenant_scope(organization), transaction.atomic():
+            # A worker may be writing its passages: they are waited for, and go with it.
+            DocumentVersion.objects.select_for_update().filter(id=version.id).first()
+            DocumentVersion.objects.filter(id=version.id).delete()
+        files.discard(version.file)
+        page_images.forget(organization, version.id)
 
 
 def _take_back_what_nobody_wants(lease: Lease) -> None:

@@ -102,12 +102,14 @@ def sniff(path: Path, filename: str, *, limits: Limits | None = None) -> str:
         raise _ole2_failure(path)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
         return _office_kind(path, limits or Limits())
-    if head.startswith(_FOREIGN):
+    extension = PurePath(filename).suffix.lower().lstrip(".")
+    words = extension in _BY_NAME and b"\x00" not in head  # which may begin with "MZ" or mention "%PDF-"
+    if head.startswith(_FOREIGN) and not words:
         raise IngestionFailure("unsupported")
     if head.startswith(b"{\\rtf"):
         return RTF
-    extension = PurePath(filename).suffix.lower().lstrip(".")
-    if b"%PDF-" in head[:1024] and not _HTML_START.match(head[:1024].decode("latin-1")):
+    mentioned = b"%PDF-" in head[:1024] and not words and not _HTML_START.match(head[:1024].decode("latin-1"))
+    if mentioned or head.lstrip().startswith(b"%PDF-"):
         return PDF
     return _text_kind(head, extension)
 

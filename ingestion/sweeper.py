@@ -5,25 +5,46 @@ It is what makes a lost message, a killed worker or a broker that was down harml
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from ingestion import jobs
+from ingestion import jobs, pipeline
+from search.index.errors import IndexFailure
+
+logger = logging.getLogger(__name__)
 
 MOST_WAKE_UPS = 8
 """A worker that wakes up works until nothing is due, so a few messages are enough for any queue."""
+LEFT_OVERS_EVERY = timedelta(hours=1)
+"""How often a process looks for versions that a killed worker left; the first time at its first sweep."""
+
+_looked_at: datetime | None = None
 
 
 def sweep(*, clock: Callable[[], datetime] = timezone.now) -> int:
-    """Takes expired leases back and sends a wake-up for each due job, up to eight; returns how many."""
+    """Takes expired leases back and sends a wake-up for each due job, up to eight; returns how many. Now and then
+    also removes what is left of replaced versions."""
     jobs.interrupt_expired(clock=clock)
     due, _ = jobs.due_in(clock=clock)
     count = min(due, MOST_WAKE_UPS)
     if count:
         jobs.wake_workers(count)
+    _clear_up(clock())
     return count
+
+
+def _clear_up(now: datetime) -> None:
+    global _looked_at
+    if _looked_at is not None and now - _looked_at < LEFT_OVERS_EVERY:
+        return
+    try:
+        pipeline.remove_left_overs()
+        _looked_at = now
+    except IndexFailure:
+        logger.exception("replaced versions are still there; the next sweep tries again")
 
 
 def pause(*, longest: float, clock: Callable[[], datetime] = timezone.now) -> float:

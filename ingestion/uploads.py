@@ -8,6 +8,7 @@ twice at once; the name that a person gave is only ever shown.
 from __future__ import annotations
 
 import hashlib
+import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from tenants.scope import tenant_scope
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_COLLECTION = "General"
 LONGEST_EXTERNAL_ID = 200
@@ -87,7 +90,7 @@ def accept_upload(
     returned, and its job queued anew when it had failed.
 
     Raises :class:`UploadRefused`: 400 empty, 404 unknown document, 409 the idempotency key was used for
-    other content, 413 too large, 415 not a format that is read.
+    other content, 413 too large, 415 not a format that is read, 503 the storage takes no file.
     """
     shown = display_name(name)
     content = _measure(stream)
@@ -98,7 +101,7 @@ def accept_upload(
         filename=shown,
         title=display_name(title) if title else "",
         content=content,
-        key=files.store(organization.pk, stream),
+        key=_store(organization, stream),
         collection=collection,
         external_id=(external_id or "")[:LONGEST_EXTERNAL_ID] or None,
         replaces=replaces,
@@ -112,6 +115,19 @@ def accept_upload(
     if not kept:
         files.discard(upload.key)
     return document
+
+
+def _store(organization: Organization, stream: File[bytes]) -> str:
+    try:
+        return files.store(organization.pk, stream)
+    except OSError as error:  # a full disk, most of all
+        logger.exception("an upload could not be stored")
+        raise UploadRefused(
+            "storage_failed",
+            "The file could not be stored.",
+            "Try again later. If it stays so, tell the operator of this installation.",
+            503,
+        ) from error
 
 
 def refuse_too_large(size: int | None) -> None:
@@ -211,15 +227,18 @@ _ENDED_BADLY = [IngestionJob.Status.FAILED, IngestionJob.Status.CANCELLED]
 
 def _target(upload: _Upload) -> Document | None:
     """The document that this upload is a new version of; None for a new document."""
+    documents = Document.objects.select_for_update(
+        no_key=True, of=("self",)
+    )  # a deletion waits, or is waited for
     if upload.replaces is not None:
-        document = Document.objects.filter(id=upload.replaces).first()
+        document = documents.filter(id=upload.replaces).first()
         if document is None:
             raise UploadRefused(
                 "not_found", "There is no such document.", "It may have been deleted; upload it as new.", 404
             )
         return document
     if upload.external_id is not None:
-        return Document.objects.filter(external_id=upload.external_id).first()
+        return documents.filter(external_id=upload.external_id).first()
     return None
 
 

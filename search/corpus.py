@@ -53,20 +53,31 @@ def remove_document(organization: Organization, document_id: UUID) -> bool:
 
     False when the organisation has no such document. The words of questions and answers stay; their citations
     and sources of this document go. Points go a second time after the rows, since a worker may have written
-    some while the rows still stood; one that writes later finds no row, and takes its points back itself.
+    some while the rows still stood; one that writes later finds no row, and takes its points back itself. A
+    version that comes in meanwhile goes with the others.
     """
     with tenant_scope(organization):
         known = Document.objects.filter(id=document_id).update(published=None) > 0
-        files = list(DocumentVersion.objects.filter(document_id=document_id).values_list("file", flat=True))
+        files = _files_of(document_id)
     _unindex_document(organization, document_id)
     for file in files:
-        if file:
-            default_storage.delete(file)
+        default_storage.delete(file)
     with tenant_scope(organization), transaction.atomic():
+        # Waits for uploads and workers that are writing rows of it, so that those go too.
+        Document.objects.select_for_update().filter(id=document_id).first()
+        list(DocumentVersion.objects.select_for_update().filter(document_id=document_id))
+        late = _files_of(document_id) - files
         Document.objects.filter(id=document_id).delete()
         _forget_citations(document_id)  # last: the deletion has waited for answers that were being kept
+    for file in late:
+        default_storage.delete(file)
     _unindex_document(organization, document_id)
     return known
+
+
+def _files_of(document_id: UUID) -> set[str]:
+    versions = DocumentVersion.objects.filter(document_id=document_id).exclude(file="")
+    return set(versions.values_list("file", flat=True))
 
 
 def _unindex_document(organization: Organization, document_id: UUID) -> None:

@@ -66,7 +66,7 @@ def parse(path: Path, *, limits: Limits, password: str | None, depth: int = 1) -
 def _header(message: EmailMessage, name: str) -> str:
     try:
         return one_line(str(message.get(name, "")))
-    except (ValueError, LookupError, IndexError, AttributeError):  # the parser of broken headers raises these
+    except Exception:  # the parser of headers raises many kinds on broken ones
         return ""
 
 
@@ -103,19 +103,24 @@ def _attachment(
     """The pages of an attachment with text; raises :class:`IngestionFailure`."""
     from ingestion.parsers import registry  # it imports the table of all parsers, this one among them
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "attachment")
-        if part.get_content_type() == "message/rfc822":
-            inner = part.get_payload()
-            path.write_bytes(inner[0].as_bytes() if isinstance(inner, list) and inner else b"")  # type: ignore[union-attr]
-            document = parse(path, limits=limits, password=password, depth=depth + 1)
-        else:
-            path.write_bytes(_content(part))
-            media_type = sniff(path, name, limits=limits)
-            if media_type == EML:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "attachment")
+            if part.get_content_type() == "message/rfc822":
+                inner = part.get_payload()
+                path.write_bytes(inner[0].as_bytes() if isinstance(inner, list) and inner else b"")  # type: ignore[union-attr]
                 document = parse(path, limits=limits, password=password, depth=depth + 1)
             else:
-                document = registry.parser_for(media_type).parse(path, limits=limits, password=password)
+                path.write_bytes(_content(part))
+                media_type = sniff(path, name, limits=limits)
+                if media_type == EML:
+                    document = parse(path, limits=limits, password=password, depth=depth + 1)
+                else:
+                    document = registry.parser_for(media_type).parse(path, limits=limits, password=password)
+    except (IngestionFailure, MemoryError):
+        raise
+    except Exception as error:  # a parser may raise anything on a broken file
+        raise IngestionFailure("malformed") from error
     pages = tuple(page for page in document.pages if page.text.strip())
     if not pages:
         raise IngestionFailure("empty")

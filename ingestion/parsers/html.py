@@ -52,14 +52,15 @@ def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument
 def add_to(page: PageBuilder, data: bytes, *, declared: str = "") -> Any:
     """Adds what a person would see of the document in ``data``; returns its root, an lxml element.
 
-    ``declared``: the encoding that a header around the document gave. Raises ``empty`` for no element at all.
+    ``declared``: the encoding that a header around the document gave. A document without any element has an
+    empty root.
     """
     own = _CHARSET.search(data[:4096])
     source = clean(decode(data, declared=declared or (own[1].decode("ascii") if own else "")))
     parser = etree.HTMLParser(encoding="utf-8", no_network=True, huge_tree=True, remove_pis=True)
     root = etree.fromstring(source.encode("utf-8"), parser)
     if root is None:
-        raise IngestionFailure("empty")
+        return etree.Element("html")
     _walk(root, page)
     return root
 
@@ -111,13 +112,13 @@ def _walk(root: Any, page: PageBuilder) -> None:
                 if tag in _BLOCKS and not rows:
                     parent = element.getparent()
                     flush(str(parent.tag) if parent is not None else "")
+                elif tag in _BLOCKS or (tag == "br" and rows):
+                    run.append(" ")  # a cell is one line, in which words stay apart
                 if tag == "table":
                     tables.append((None, 0))
                 elif tag == "tr" and tables:
                     rows.append([])
-                elif tag in ("td", "th"):
-                    run.append(" ")
-                elif tag == "br":
+                elif tag == "br" and not rows:
                     run.append("\x1f")
                 run.append(element.text or "")
             continue
@@ -144,6 +145,8 @@ def _walk(root: Any, page: PageBuilder) -> None:
             tables.pop()
         elif tag in _BLOCKS and not rows:
             flush(tag)
+        elif tag in _BLOCKS:
+            run.append(" ")
         if element is not root:
             run.append(element.tail or "")
     flush("")

@@ -66,3 +66,16 @@ def test_a_word_without_end_is_cut() -> None:
     chunks = chunk(document, tokenizer=TOKENIZER, max_tokens=10, overlap=0)
     assert max(len(passage.text) for passage in chunks) <= 160
     assert "".join(passage.text for passage in chunks) == "a" * 5000
+
+
+def test_the_caller_hears_of_a_long_page_while_it_is_cut() -> None:
+    sentence = "The pump is checked every week. "
+    document = ParsedDocument("text/plain", (ParsedPage(1, "Short."), ParsedPage(2, sentence * 4000)))
+    heard: list[int] = []
+    chunks = chunk(document, tokenizer=TOKENIZER, max_tokens=200, overlap=0, on_progress=heard.append)
+    assert heard[:2] == [0, 1]
+    assert len(heard) >= 1 + len(document.pages[1].text) / 20_000
+    assert all(passage.text.endswith(".") for passage in chunks), "a window ends where a sentence does"
+    assert (
+        "".join(passage.text for passage in chunks[1:]).replace(" ", "") == sentence.replace(" ", "") * 4000
+    )

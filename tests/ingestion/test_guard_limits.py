@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,20 @@ def test_the_wall_clock_ends_the_child(tmp_path: Path) -> None:
 def test_the_processor_time_ends_the_child(tmp_path: Path) -> None:
     rows = b"a,b\n" + b"some words,other words\n" * 500_000
     assert code_of(tmp_path, "a.csv", rows, Limits(cpu_s=1)) == "timeout"
+
+
+def test_a_child_that_is_ended_leaves_no_copy_of_an_attachment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    mail = EmailMessage()
+    mail["From"], mail["Subject"] = "alice@acme.example", "Rows"
+    mail.add_attachment(b"a,b\n" + b"some words,other words\n" * 500_000, maintype="text", subtype="csv",
+                        filename="rows.csv")  # fmt: skip
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    assert code_of(tmp_path, "a.eml", mail.as_bytes(), Limits(cpu_s=2)) == "timeout"
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_every_way_to_die_has_a_code() -> None:

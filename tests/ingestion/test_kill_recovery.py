@@ -45,21 +45,19 @@ with system_scope("a test looks at all jobs"):
 
 COMPARE = """
 import json, django; django.setup()
-import numpy as np
-from search.index import open_index
+from search import reindex
 from search.models import Chunk, Document, DocumentVersion
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 acme = Organization.objects.get(slug="acme")
-index = open_index(acme)
 with tenant_scope(acme):
-    rows = {c.id: np.frombuffer(c.embedding, dtype="<f2").astype(np.float32) for c in Chunk.objects.all()}
+    chunks = Chunk.objects.count()
     published = Document.objects.filter(published__isnull=False).count()
     versions = DocumentVersion.objects.count()
-points = index.vectors(list(rows))
+found = reindex.audit(acme)
 print(json.dumps({
-    "published": published, "versions": versions, "same_ids": index.ids() == set(rows), "count": len(rows),
-    "furthest_apart": max(float(np.abs(points[i] - rows[i]).max()) for i in rows),
+    "published": published, "versions": versions, "rows": chunks, "points": found.points,
+    "same_ids_and_vector_hashes": found.clean and not found.unpublished,
 }))
 """
 
@@ -140,6 +138,5 @@ def test_a_worker_killed_three_times_loses_and_doubles_nothing(environment: dict
     assert [s[0] for s in now] == ["ready"] * FILES
     found = json.loads(run(environment, "-c", COMPARE).splitlines()[-1])
     assert found["published"] == found["versions"] == FILES
-    assert found["same_ids"]
-    assert found["count"] > FILES
-    assert found["furthest_apart"] < 2e-3
+    assert found["same_ids_and_vector_hashes"]
+    assert found["points"] == found["rows"] > FILES

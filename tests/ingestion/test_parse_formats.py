@@ -84,6 +84,15 @@ def test_html_keeps_what_a_person_sees(tmp_path: Path) -> None:
     assert document.pages[0].headings[0].level == 2
 
 
+def test_words_of_a_cell_stay_apart(tmp_path: Path) -> None:
+    source = (
+        "<html><body><table><tr><td>Oslo<br>Norway</td><td><div>cold</div><div>rainy</div></td></tr>"
+        "<tr><td><ul><li>Rome</li><li>Milan</li></ul></td><td><p>warm</p>dry</td></tr></table></body></html>"
+    )
+    document = read(tmp_path, "weather.html", source)
+    assert document.pages[0].text == "Oslo Norway | cold rainy\nOslo Norway: Rome Milan; cold rainy: warm dry"
+
+
 def test_markdown_finds_headings_outside_of_code(tmp_path: Path) -> None:
     source = (
         "---\ntitle: Handbook\ndate: 2023-05-06\n---\n# One\n\ntext\n\n```\n# not a heading\n```\n\n"

@@ -86,7 +86,7 @@ def test_rtf_gives_its_text_and_facts(tmp_path: Path) -> None:
     assert (document.title, document.author, document.created) == ("Travel rules", "Renée", date(2025, 11, 3))
 
 
-def book(**more: bytes) -> bytes:
+def book(*, second: bytes = b"<html><body><p>Grease weekly.</p></body></html>", **more: bytes) -> bytes:
     package = """<package xmlns="p" xmlns:dc="d"><metadata><dc:title>The Press</dc:title><dc:creator>Ada</dc:creator>
     <dc:date>2024-05-06</dc:date><dc:language>en-GB</dc:language></metadata><manifest>
     <item id="two" href="text/second%20part.xhtml" media-type="application/xhtml+xml"/>
@@ -102,7 +102,7 @@ def book(**more: bytes) -> bytes:
             "OPS/book.opf": package.encode(),
             "OPS/cover.xhtml": b"<html><body><img src='x.png'/></body></html>",
             "OPS/text/first.xhtml": b"<html><body><h1>Oil</h1><p>Change it every 400 hours.</p></body></html>",
-            "OPS/text/second part.xhtml": b"<html><body><p>Grease weekly.</p></body></html>",
+            "OPS/text/second part.xhtml": second,
             **{f"META-INF/{name}.xml": data for name, data in more.items()},
         }
     )
@@ -114,6 +114,12 @@ def test_epub_follows_the_spine(tmp_path: Path) -> None:
     assert [page.label for page in document.pages] == ["Section 1", "Section 2"]
     assert document.pages[0].headings[0].text == "Oil"
     assert (document.title, document.author, document.created) == ("The Press", "Ada", date(2024, 5, 6))
+
+
+@pytest.mark.parametrize("nothing", [b"", b"<!-- blank -->", b"<html><head><title/></head><body/></html>"])
+def test_a_chapter_without_anything_is_passed_over(tmp_path: Path, nothing: bytes) -> None:
+    document = read(tmp_path, "press.epub", book(second=nothing))
+    assert [page.text for page in document.pages] == ["Oil\n\nChange it every 400 hours."]
 
 
 @pytest.mark.parametrize(
@@ -165,6 +171,30 @@ def test_a_message_is_read_with_its_attachments(tmp_path: Path) -> None:
         "Renée Roy",
         date(2026, 3, 3),
     )
+
+
+def test_a_broken_attachment_costs_neither_the_message_nor_the_others(tmp_path: Path) -> None:
+    mail = message()
+    for name, data in (
+        ("a.pdf", b"%PDF-1.4 broken"),
+        ("b.docx", b"PK\x03\x04 broken"),
+        ("c.txt", b"Good words."),
+    ):
+        mail.add_attachment(data, maintype="application", subtype="octet-stream", filename=name)
+    document = read(tmp_path, "offer.eml", mail.as_bytes())
+    assert document.pages[0].text.endswith(
+        "Please find the offer attached.\n\n"
+        "Attachment a.pdf was not read: The file is damaged and could not be read.\n\n"
+        "Attachment b.docx was not read: The file is damaged and could not be read.\n\nAttachment: c.txt"
+    )
+    assert [page.text for page in document.pages[1:]] == ["Good words."]
+
+
+def test_a_message_with_an_empty_body_is_read(tmp_path: Path) -> None:
+    mail = message()
+    mail.set_content("", subtype="html")
+    document = read(tmp_path, "offer.eml", mail.as_bytes())
+    assert document.pages[0].text.startswith("Offer 4711\nFrom: ")
 
 
 def test_messages_within_messages_end_somewhere(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingestion import jobs, pipeline, progress
+from ingestion import chunking, jobs, pipeline, progress
 from ingestion.pipeline import chunk_id
 from search.index import open_index
 from search.models import Chunk, Document, DocumentVersion, Page
@@ -110,6 +110,24 @@ def test_a_stopping_worker_gives_the_job_back(acme: Organization, models: Any) -
     pipeline.work(lease)
     job = job_of(acme, document)
     assert (job.status, job.attempts, job.interruptions, job.lease_token) == ("queued", 0, 0, None)
+
+
+def test_the_lease_is_kept_while_a_long_text_is_cut_into_passages(
+    acme: Organization, models: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(acme, "long.txt", b"The pump is checked every week. " * 60)
+    renewed: list[str] = []
+    renew = jobs.Lease.renew
+
+    def counted(lease: jobs.Lease, *, stage: str, **more: Any) -> None:
+        renewed.append(stage)
+        renew(lease, stage=stage, **more)
+
+    monkeypatch.setattr(jobs.Lease, "renew", counted)
+    monkeypatch.setattr(pipeline, "PROGRESS_SECONDS", 0)
+    monkeypatch.setattr(chunking, "_WINDOW", 200)
+    pipeline.work_until_idle()
+    assert renewed.count("parsing") > 5
 
 
 def test_a_character_that_no_database_takes_keeps_its_place() -> None:

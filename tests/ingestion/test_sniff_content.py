@@ -26,6 +26,10 @@ OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)
         (b"a,b\n1,2\n3,4\n", "data", sniff.CSV),
         (b"a,b\n1,2\n3,4\n", "data.txt", sniff.TEXT),
         (b"plain words", "noname", sniff.TEXT),
+        (b"MZ built motorcycles.", "history.txt", sniff.TEXT),
+        (b"ID3;Name\n1;Bob\n", "people.csv", sniff.CSV),
+        (b"A file that begins with %PDF-1.7 is a PDF.", "formats.md", sniff.MARKDOWN),
+        (b"scanner junk\n" + factories.make_pdf(["x"]), "noname", sniff.PDF),
     ],
 )
 def test_kind_follows_content(data: bytes, name: str, kind: str, tmp_path: Path) -> None:
@@ -38,6 +42,7 @@ def test_kind_follows_content(data: bytes, name: str, kind: str, tmp_path: Path)
     [
         (b"MZ\x90\x00%PDF-1.7", "invoice.pdf", "unsupported"),
         (b"\x7fELF" + bytes(64), "notes.txt", "unsupported"),
+        (b"MZ\x90\x00\x03\x00 This program cannot be run", "notes.txt", "unsupported"),
         (b"\x89PNG\r\n\x1a\n", "a.pdf", "unsupported"),
         (b"<html>%PDF-1.4</html>", "a.pdf", "unsupported"),
         (b"just words", "a.docx", "unsupported"),

@@ -66,6 +66,22 @@ def test_points_written_while_the_rows_are_being_removed(
     assert not any(corpus.residue(acme, document.id).values())
 
 
+def test_the_file_of_a_version_that_comes_in_meanwhile(
+    acme: Organization, document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete_file = default_storage.delete
+
+    def a_version_comes_in(name: str) -> None:
+        slow.undo()
+        upload(acme, content=b"The canary is called Quasimodo.", replaces=document.id)
+        delete_file(name)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(default_storage, "delete", a_version_comes_in)
+        assert deletion.delete_document(organization=acme, document_id=document.id)
+    assert not any(corpus.residue(acme, document.id).values())
+
+
 def test_points_written_before_the_worker_notices(
     acme: Organization, document: Document, after_indexing: AfterIndexing
 ) -> None:

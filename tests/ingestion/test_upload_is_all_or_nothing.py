@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connections
 
 from ingestion import jobs
 from ingestion.models import IngestionJob
-from ingestion.uploads import UploadRefused
+from ingestion.uploads import UploadRefused, accept_upload
 from search.models import Document, DocumentVersion
 from tenants.models import Organization
 from tenants.scope import tenant_scope
@@ -147,6 +150,22 @@ def test_an_empty_file_is_refused(acme: Organization) -> None:
     with pytest.raises(UploadRefused) as refusal:
         upload(acme, content=b"")
     assert refusal.value.code == "empty"
+
+
+def test_a_full_disk_is_said_and_keeps_no_half_of_the_file(
+    acme: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Half(SimpleUploadedFile):
+        def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+            yield b"first half"
+            if stored(acme):  # it is being written, not measured
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UploadRefused) as refusal:
+        accept_upload(organization=acme, user=None, name="a.txt", stream=Half("a.txt", b"words"))
+    assert (refusal.value.status, refusal.value.code) == (503, "storage_failed")
+    assert counts(acme) == (0, 0, 0)
+    assert stored(acme) == 0
 
 
 def test_the_file_is_removed_when_its_rows_cannot_be_written(
