@@ -70,7 +70,9 @@ class CursorPagination(pagination.CursorPagination):
         """The place in the list. Raises ``ValidationError`` for a cursor that was in no ``next`` or ``previous``."""
         try:
             cursor = super().decode_cursor(request)
-            known = cursor is None or cursor.position is None or parse_datetime(cursor.position) is not None
+            known = (
+                cursor is None or cursor.position is None or parse_datetime(str(cursor.position)) is not None
+            )
         except (exceptions.NotFound, ValueError):
             known = False
         if not known:
