@@ -66,8 +66,8 @@ class Env(BaseSettings):
     model: str = Field(
         "qwen2.5-coder-0.5b-instruct", description="The language model, by its name in the catalog."
     )
-    model_format: Literal["fp32", "bf16", "int8"] = Field(
-        "int8", description="Number format of the language model's matrices."
+    model_format: Literal["fp32", "bf16", "int8", "int4"] = Field(
+        "int8", description="Number format of the language model's matrices: fp32, bf16, int8 or int4."
     )
     kernels: Literal["auto", "avx512", "avx2", "off"] = Field(
         "auto",

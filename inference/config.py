@@ -56,10 +56,10 @@ class EngineConfig:
 
     model_path: Path
     model_name: str
-    weight_format: Literal["fp32", "bf16", "int8"] = "fp32"
+    weight_format: Literal["fp32", "bf16", "int8", "int4"] = "fp32"
     device: str = "cpu"
     kernels: Kernels = "auto"
-    """Compiled kernels for int8 and bf16 on the processor: the best there are, one instruction set, or none."""
+    """Compiled kernels for int8, int4 and bf16 on the processor: the best there are, one instruction set, or none."""
     block_size: int = 16
     kv_cache_tokens: int = 65_536
     max_model_len: int = 4_096

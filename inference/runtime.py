@@ -54,7 +54,7 @@ class RuntimeConfig:
     models_dir: Path | None = None
     fetch_missing: bool = True
     hub_url: str = catalog.DEFAULT_HUB_URL
-    weight_format: Literal["fp32", "bf16", "int8"] = "int8"
+    weight_format: Literal["fp32", "bf16", "int8", "int4"] = "int8"
     kernels: Kernels = "auto"
     device: str = "cpu"
     kv_cache_tokens: int = 65_536

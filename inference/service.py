@@ -375,8 +375,9 @@ def config_from_environment() -> RuntimeConfig:
     defaults = RuntimeConfig()
     read = os.environ.get
     weight_format = read("TESSERA_MODEL_FORMAT", defaults.weight_format)
-    if weight_format not in ("fp32", "bf16", "int8"):
-        raise InvalidRequest(f"TESSERA_MODEL_FORMAT must be fp32, bf16 or int8, not {weight_format!r}.")
+    if weight_format not in get_args(WeightFormat):
+        known = ", ".join(get_args(WeightFormat))
+        raise InvalidRequest(f"TESSERA_MODEL_FORMAT must be one of {known}, not {weight_format!r}.")
     kernels = read("TESSERA_KERNELS", defaults.kernels)
     if kernels not in get_args(Kernels):
         raise InvalidRequest(f"TESSERA_KERNELS must be one of {', '.join(get_args(Kernels))}.")

@@ -1,5 +1,5 @@
 /* The same sixteen lanes in two halves, with AVX2 and FMA (Haswell, Zen 1 and later). */
-#define ISA __attribute__((target("avx2,fma")))
+#define ISA __attribute__((target("avx2,fma,f16c")))
 #define NAMED(name) name##_avx2
 typedef struct { __m256 l, h; } f16_avx2;
 typedef struct { __m256i l, h; } i16_avx2;
@@ -105,6 +105,30 @@ INLINE i16 NAMED(dot_pairs)(i16 a, i16 w, const void *x) {
     a.h = _mm256_add_epi32(a.h, _mm256_madd_epi16(w.h, pair.h));
     __asm__("" : "+x"(a.l), "+x"(a.h));
     return a;
+}
+INLINE i16 NAMED(widen_bytes)(const void *p) {
+    const __m128i v = _mm_loadu_si128(p);
+    return (i16){_mm256_cvtepu8_epi32(v), _mm256_cvtepu8_epi32(_mm_srli_si128(v, 8))};
+}
+INLINE f16 NAMED(widen_halves)(const void *p) {
+    return (f16){_mm256_cvtph_ps(_mm_loadu_si128(p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p + 1))};
+}
+INLINE i16 NAMED(low_halves)(i16 v) {
+    const __m256i mask = _mm256_set1_epi8(15);
+    return (i16){_mm256_and_si256(v.l, mask), _mm256_and_si256(v.h, mask)};
+}
+INLINE i16 NAMED(high_halves)(i16 v) { return NAMED(low_halves)((i16){_mm256_srli_epi16(v.l, 4), _mm256_srli_epi16(v.h, 4)}); }
+/* In 16 bits, which hold eight sums of two products of at most 15 * 127. */
+INLINE i16 NAMED(open_int4)(i16 sum) { (void)sum; return NAMED(splat_int)(0); }
+INLINE i16 NAMED(dot_int4)(i16 a, i16 w, i16 x) {
+    a.l = _mm256_add_epi16(a.l, _mm256_maddubs_epi16(w.l, x.l));
+    a.h = _mm256_add_epi16(a.h, _mm256_maddubs_epi16(w.h, x.h));
+    __asm__("" : "+x"(a.l), "+x"(a.h));
+    return a;
+}
+INLINE i16 NAMED(close_int4)(i16 sum, i16 a) {
+    const __m256i one = _mm256_set1_epi16(1);
+    return (i16){_mm256_add_epi32(sum.l, _mm256_madd_epi16(a.l, one)), _mm256_add_epi32(sum.h, _mm256_madd_epi16(a.h, one))};
 }
 /* The first, or the second, bf16 of each pair, as fp32. */
 INLINE f16 NAMED(first_of_pairs)(const void *p) {

@@ -39,6 +39,15 @@ INLINE void NAMED(store_bf16)(uint16_t *p, f16 v) { _mm256_storeu_si256((__m256i
 INLINE void NAMED(put_bf16)(Activations *to, size_t at, f16 v) { NAMED(store_bf16)(to->h + at, v); }
 /* a + the four products of unsigned w and signed x in each lane. */
 INLINE i16 NAMED(dot_int8)(i16 a, i16 w, i16 x) { return _mm512_dpbusd_epi32(a, w, x); }
+/* The sixteen lanes of bytes and of fp16; the low and the high halves of bytes. */
+INLINE i16 NAMED(widen_bytes)(const void *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(p)); }
+INLINE f16 NAMED(widen_halves)(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256(p)); }
+INLINE i16 NAMED(low_halves)(i16 v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
+INLINE i16 NAMED(high_halves)(i16 v) { return NAMED(low_halves)(_mm512_srli_epi16(v, 4)); }
+/* Sums of products of codes (0 to 15) and int8: `open` from a sum so far, eight `dot_int4` at most, `close`. */
+INLINE i16 NAMED(open_int4)(i16 sum) { return sum; }
+INLINE i16 NAMED(dot_int4)(i16 a, i16 w, i16 x) { return _mm512_dpbusd_epi32(a, w, x); }
+INLINE i16 NAMED(close_int4)(i16 sum, i16 a) { (void)sum; return a; }
 /* a + the two products of bf16 in each lane. */
 INLINE f16 NAMED(dot_bf16)(f16 a, i16 w, i16 x) { return _mm512_dpbf16_ps(a, (__m512bh)w, (__m512bh)x); }
 #undef INLINE

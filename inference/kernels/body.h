@@ -51,6 +51,7 @@ ISA static inline void NAMED(emit)(Output to, size_t row, int column, f16 a, f16
 #else
 #include "wide.h"
 #endif
+#include "int4.h"
 
 /* ---- one row at a time ---- */
 
@@ -83,9 +84,12 @@ ISA static void NAMED(quantize)(const float *x, float factor, const float *weigh
         }
         const float largest = NAMED(highest)(top);
         const f16 inverse = NAMED(splat)(127.0f / largest);
-        int32_t sum = 0;
-        for (int j = 0; j < GROUP / 16; j++)
+        int32_t sum = 0, half = 0;
+        for (int j = 0; j < GROUP / 16; j++) {
             sum += NAMED(put_int8)(to, row * k + g * GROUP + j * 16, NAMED(mul)(v[j], inverse));
+            if (j == 1) half = sum;
+        }
+        to->half[row * (k / GROUP) + g] = half;
         to->scale[row * (k / GROUP) + g] = largest / 127.0f;
         to->offset[row * (k / GROUP) + g] = -128 * sum;
     }
@@ -204,6 +208,10 @@ static const Kernels NAMED(kernels) = {
          NAMED(int8_panel_6)},
         {0, NAMED(bf16_panel_1), NAMED(bf16_panel_2), NAMED(bf16_panel_3), NAMED(bf16_panel_4), NAMED(bf16_panel_5),
          NAMED(bf16_panel_6)},
+        {0, NAMED(int4_panel_2_1), NAMED(int4_panel_2_2), NAMED(int4_panel_2_3), NAMED(int4_panel_2_4),
+         NAMED(int4_panel_2_5), NAMED(int4_panel_2_6)},
+        {0, NAMED(int4_panel_1_1), NAMED(int4_panel_1_2), NAMED(int4_panel_1_3), NAMED(int4_panel_1_4),
+         NAMED(int4_panel_1_5), NAMED(int4_panel_1_6)},
     },
     .quantize = NAMED(quantize),
     .inverse_rms = NAMED(inverse_rms),

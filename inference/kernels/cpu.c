@@ -32,7 +32,7 @@ static int has(unsigned bits, unsigned wanted) { return (bits & wanted) == wante
 EXPORT int tessera_select(const char *name) {
     unsigned a, b, c, d, state = 0, unused;
     int narrow = 0, wide = 0;
-    if (__get_cpuid(1, &a, &b, &c, &d) && has(c, bit_OSXSAVE | bit_FMA)) {
+    if (__get_cpuid(1, &a, &b, &c, &d) && has(c, bit_OSXSAVE | bit_FMA | bit_F16C)) {
         __asm__("xgetbv" : "=a"(state), "=d"(unused) : "c"(0));     /* registers that the system saves */
         if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
             narrow = has(state, 0x06) && has(b, bit_AVX2);
@@ -67,7 +67,7 @@ static void linear(Walk *walk, const Linear *l, const Activations *in, int rows,
     leave(walk, units);
 }
 
-enum { ROWS_AT_ONCE = 8, PHASES_OF_LAYER = 10, PHASES_OF_HEAD = 2 };
+enum { ROWS_AT_ONCE = 8, PHASES_OF_LINEAR = 2, PHASES_OF_LAYER = 10, PHASES_OF_HEAD = 2 };
 
 static void quantize_rows(Walk *walk, Pass *p, const float *x, int rows, const Linear *reader) {
     for (int first; (first = take(walk, ROWS_AT_ONCE)) < rows;) {
@@ -135,6 +135,21 @@ static void forward(Walk *walk, void *context) {
     linear(walk, &m->head, &p->acts, p->step->num_chosen, (Output){p->step->logits, m->head.n, STORE});
 }
 
+/* One layer by itself, for checks and measurements. */
+typedef struct {
+    Pass pass;
+    const Linear *layer;
+    const float *x;
+    float *out;
+    int rows;
+} Alone;
+
+static void apply(Walk *walk, void *context) {  /* PHASES_OF_LINEAR phases */
+    Alone *a = context;
+    quantize_rows(walk, &a->pass, a->x, a->rows, a->layer);
+    linear(walk, a->layer, &a->pass.acts, a->rows, (Output){a->out, a->layer->n, STORE});
+}
+
 /* Memory from one arena. With a null arena it only counts. */
 static void *grab(char **arena, size_t *used, size_t bytes) {
     void *at = *arena ? *arena + *used : NULL;
@@ -154,6 +169,7 @@ static size_t lay_out(Pass *p, char *arena, int threads) {
     p->acts.q = grab(&arena, &used, n * k);
     p->acts.scale = grab(&arena, &used, n * (k / GROUP) * sizeof(float));
     p->acts.offset = grab(&arena, &used, n * (k / GROUP) * sizeof(int32_t));
+    p->acts.half = grab(&arena, &used, n * (k / GROUP) * sizeof(int32_t));
     p->acts.h = grab(&arena, &used, n * k * sizeof(uint16_t));
     p->acts.pairs = grab(&arena, &used, n * k * sizeof(int16_t));
     p->acts.f = grab(&arena, &used, n * k * sizeof(float));
@@ -182,5 +198,31 @@ EXPORT int tessera_forward(Team *team, const Model *model, const Step *step) {
             p.unit_token[u] = t;
         }
     run(team, forward, &p, p.phases, model->num_layers * PHASES_OF_LAYER + PHASES_OF_HEAD);
+    return 0;
+}
+
+static size_t lay_out_alone(Alone *a, char *arena) {
+    const size_t n = (size_t)a->rows, k = (size_t)a->layer->k;
+    Activations *acts = &a->pass.acts;
+    size_t used = 0;
+    acts->q = grab(&arena, &used, n * k);
+    acts->scale = grab(&arena, &used, n * (k / GROUP) * sizeof(float));
+    acts->offset = grab(&arena, &used, n * (k / GROUP) * sizeof(int32_t));
+    acts->half = grab(&arena, &used, n * (k / GROUP) * sizeof(int32_t));
+    acts->h = grab(&arena, &used, n * k * sizeof(uint16_t));
+    acts->pairs = grab(&arena, &used, n * k * sizeof(int16_t));
+    acts->f = grab(&arena, &used, n * k * sizeof(float));
+    a->pass.phases = grab(&arena, &used, sizeof(Phase) * PHASES_OF_LINEAR);
+    return used;
+}
+
+/* x [rows][k] times one layer, [rows][n]. 0, or -1 when memory is short. */
+EXPORT int tessera_linear(Team *team, const Linear *layer, const float *x, int rows, float *out) {
+    Alone a = {.layer = layer, .x = x, .out = out, .rows = rows};
+    char *arena = aligned_alloc(64, (lay_out_alone(&a, NULL) + 63) / 64 * 64);
+    if (!arena) return -1;
+    lay_out_alone(&a, arena);
+    run(team, apply, &a, a.pass.phases, PHASES_OF_LINEAR);
+    free(arena);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* Kernels for x86-64 processors: int8 and bf16 linear layers, paged attention over a bf16 cache, and the decoder that
+/* Kernels for x86-64 processors: int8, int4 and bf16 linear layers, paged attention over a bf16 cache, and the decoder that
  * strings them together. Plain C, called through ctypes, which releases the interpreter's lock; it needs neither
  * Python nor torch.
  *
@@ -20,15 +20,25 @@ enum {
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { INT8 = 0, BF16 = 1 };
+enum { INT8 = 0, BF16 = 1, INT4 = 2, INT4_FINE = 3 };
 
-/* A packed weight: INT8 as [n/PANEL][k/4][PANEL][4] of w + 128, BF16 as [n/PANEL][k/2][PANEL][2]. n is a multiple of
- * PANEL, k of GROUP. */
+/* How a group of an int4 weight says its scale s and its minimum m, where a weight is code * s + m:
+ * STEPS  levels uint8 of s; offsets the zero point z in half a byte (column c + 16 in the high half), m = -z s
+ * ZEROS  levels fp16 s; offsets fp16 z, m = -z s
+ * MINIMA levels fp16 s; offsets fp16 m */
+enum { STEPS, ZEROS, MINIMA };
+
+/* A packed weight: INT8 as [n/PANEL][k/4][PANEL][4] of w + 128, BF16 as [n/PANEL][k/2][PANEL][2], INT4 as
+ * [n/PANEL][k/4][PANEL/2][4] of codes 0 to 15, column c in the low half of a byte and c + 16 in the high one. n is a
+ * multiple of PANEL, k of GROUP. `group` inputs of an int4 weight share levels and offsets, [n/PANEL][k/group][PANEL]:
+ * a multiple of GROUP, or 32 for INT4_FINE. */
 typedef struct {
     int32_t format, n, k;
     const void *weight;
-    const float *scale;                         /* [n]; INT8 only */
+    const float *scale;                         /* [n]; not BF16 */
     const float *bias;                          /* [n] or null */
+    int32_t group, coding;
+    const void *levels, *offsets;
 } Linear;
 
 typedef struct {
@@ -67,6 +77,7 @@ typedef struct {
     int8_t *q;                                  /* [rows][k] */
     float *scale;                               /* [rows][k/GROUP] */
     int32_t *offset;                            /* [rows][k/GROUP]: -128 * the group's sum, undoes the weights' + 128 */
+    int32_t *half;                              /* [rows][k/GROUP]: the sum of the group's first half */
     uint16_t *h;                                /* bf16 [rows][k] */
     int16_t *pairs;                             /* q in 16 bits, 0 2 1 3 of each four; where registers are few */
     float *f;                                   /* h in fp32; where registers are few */
@@ -109,7 +120,7 @@ typedef struct {
 typedef void (*PanelKernel)(const Linear *, int panel, const Activations *, size_t row, Output);
 
 typedef struct {
-    PanelKernel panels[2][7];                   /* by format and number of rows */
+    PanelKernel panels[4][7];                   /* by format and number of rows */
     void (*quantize)(const float *x, float factor, const float *weight, int k, int format, Activations *, size_t row);
     float (*inverse_rms)(const float *x, int k, float eps);
     void (*place)(const Pass *, const Layer *, const Segment *, int row);

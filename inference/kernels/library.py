@@ -22,7 +22,8 @@ BLOCK = 16
 MAX_ROWS = 48
 MAX_HEAD_DIM = 256
 MOST_THREADS = 16
-INT8, BF16 = 0, 1
+INT8, BF16, INT4, INT4_FINE = range(4)
+STEPS, ZEROS, MINIMA = range(3)
 
 InstructionSet = Literal["", "avx512", "avx2"]
 _int, _address = ctypes.c_int32, ctypes.c_void_p
@@ -36,6 +37,10 @@ class Linear(ctypes.Structure):
         ("weight", _address),
         ("scale", _address),
         ("bias", _address),
+        ("group", _int),
+        ("coding", _int),
+        ("levels", _address),
+        ("offsets", _address),
     )
 
 
@@ -125,6 +130,8 @@ class Team:
         free.restype, free.argtypes = None, [_address]
         self._forward = self._library.tessera_forward
         self._forward.argtypes = [_address, ctypes.POINTER(Model), ctypes.POINTER(Step)]
+        self._linear = self._library.tessera_linear
+        self._linear.argtypes = [_address, ctypes.POINTER(Linear), _address, ctypes.c_int, _address]
         if self._library.tessera_select(instructions.encode()) != 0:
             raise KernelsUnavailable(f"This processor lacks {instructions or 'AVX2'}.")
         self._team: int | None = new(num_threads or default_threads())
@@ -141,6 +148,13 @@ class Team:
             raise KernelsUnavailable("A forked process must load its models itself.")
         if self._forward(self._team, ctypes.byref(model), ctypes.byref(step)) != 0:
             raise MemoryError("no memory for a step")
+
+    def linear(self, layer: Linear, x: Tensor) -> Tensor:
+        """One layer by itself: fp32 ``[rows, k] -> [rows, n]``. Raises ``MemoryError``."""
+        out, x = x.new_empty(len(x), layer.n), x.contiguous()
+        if self._linear(self._team, ctypes.byref(layer), address(x), len(x), address(out)) != 0:
+            raise MemoryError("no memory for a layer")
+        return out
 
 
 def _free(free: Callable[[int], None], team: int, process: int) -> None:

@@ -145,7 +145,17 @@ class GgufCheckpoint:
         return list(self._stored)
 
     def tensor(self, name: str) -> torch.Tensor:
-        values = self._file.tensor(self._stored[name])
+        return self._ordered(name, self._file.tensor(self._stored[name]))
+
+    def grouped(self, name: str) -> GroupedWeight | None:
+        """The matrix as it is stored, where it is stored in 4 bits; scales and minima of Q4_K are rounded to fp16."""
+        codes = self._file.codes(self._stored[name])
+        if codes is None:
+            return None
+        parts = [self._ordered(name, part) for part in codes]
+        return GroupedWeight(parts[0], parts[1].half(), parts[2].half(), 32, "minima")
+
+    def _ordered(self, name: str, values: torch.Tensor) -> torch.Tensor:
         if self.config.architecture == "llama" and ".q_proj." in name:
             return _rotate_half_order(values, self.config.num_attention_heads)
         if self.config.architecture == "llama" and ".k_proj." in name:

@@ -133,6 +133,27 @@ def _q6_k(blocks: Bytes) -> Floats:
     return (scale * quants.astype(np.float32).reshape(count, 16, 16)).reshape(count, 256)
 
 
+def _codes_q4_0(blocks: Bytes) -> tuple[Bytes, Floats, Floats]:
+    return _nibbles(blocks[:, 2:18]), _half(blocks, 0), -8 * _half(blocks, 0)
+
+
+def _codes_q4_1(blocks: Bytes) -> tuple[Bytes, Floats, Floats]:
+    return _nibbles(blocks[:, 4:20]), _half(blocks, 0), _half(blocks, 2)
+
+
+def _codes_q4_k(blocks: Bytes) -> tuple[Bytes, Floats, Floats]:
+    scales, minima = _k_scales(blocks[:, 4:16])
+    return (
+        _k_nibbles(blocks[:, 16:144]).reshape(-1, 256),
+        _half(blocks, 0) * scales,
+        -_half(blocks, 2) * minima,
+    )
+
+
+FOUR_BITS = {"Q4_0": _codes_q4_0, "Q4_1": _codes_q4_1, "Q4_K": _codes_q4_k}
+"""Codes 0 to 15 of whole blocks, with a scale and a minimum for each 32 of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorType:
     """How a tensor is stored: ``block_bytes`` bytes hold ``block_size`` consecutive values."""
@@ -294,12 +315,22 @@ class GgufFile:
         kind = info.type
         values = np.empty(last - first, dtype=np.float32)
         flat = values.reshape(-1, kind.block_size)
-        blocks = np.frombuffer(
-            self._data,
-            dtype=np.uint8,
-            count=flat.shape[0] * kind.block_bytes,
-            offset=info.offset + first // kind.block_size * kind.block_bytes,
-        ).reshape(-1, kind.block_bytes)
+        blocks = self._blocks(info, first // kind.block_size, len(flat))
         for start in range(0, len(blocks), ROWS_OF_BLOCKS):
             flat[start : start + ROWS_OF_BLOCKS] = kind.dequantize(blocks[start : start + ROWS_OF_BLOCKS])
         return torch.from_numpy(values)
+
+    def codes(self, name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+        """Codes uint8 ``[out, in]``, scales and minima fp32 ``[out, in / 32]`` of a matrix in 4 bits, else None."""
+        info = self.tensors[name]
+        split = FOUR_BITS.get(info.type.name)
+        if split is None:
+            return None
+        parts = split(self._blocks(info, 0, info.values // info.type.block_size))
+        codes, scales, minima = (torch.from_numpy(part.reshape(info.shape[0], -1)) for part in parts)
+        return codes, scales, minima
+
+    def _blocks(self, info: TensorInfo, first: int, count: int) -> Bytes:
+        size = info.type.block_bytes
+        start = info.offset + first * size
+        return np.frombuffer(self._data, dtype=np.uint8, count=count * size, offset=start).reshape(-1, size)

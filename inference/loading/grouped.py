@@ -144,7 +144,7 @@ class GroupedFolder:
             codes = unpack(words)[..., list(AWQ_PLACES)].reshape(inputs, out).t()
             zero = unpack(zeros)[..., list(AWQ_PLACES)].reshape(groups, out)
         weight = GroupedWeight(
-            codes.contiguous(), scales.t().contiguous(), zero.t().contiguous(), min(size, inputs)
+            codes.contiguous(), scales.t().contiguous(), zero.t().contiguous(), min(size, inputs), "zeros"
         )
         return weight, self._group_of(stem, inputs, groups, weight.group_size) if gptq else None
 

@@ -9,9 +9,12 @@ from torch import Tensor
 
 from inference.attention.base import AttentionBackend
 from inference.model.layers import DecoderLayer, pack_fused, rms_norm
+from inference.model.packing_check import check_packed
 from inference.model.rope import rotations
 from inference.model.source import EMBEDDING, WeightSource, check_tensors
-from inference.quantization.base import LinearMethod
+from inference.quantization.base import LinearMethod, WeightFormat
+from inference.quantization.int4 import Int4Method
+from inference.quantization.int8 import Int8Method
 
 
 class Decoder:
@@ -30,11 +33,20 @@ class Decoder:
             DecoderLayer(index, source, config, method, device) for index in range(config.num_hidden_layers)
         ]
         self._norm = source.tensor("model.norm.weight").to(device)
+        if isinstance(method, Int4Method):  # the output layer is worth its eight bits
+            method = Int8Method(device)
         if config.tie_word_embeddings:
             self._head = method.pack(self._embedding, None)
         else:
             self._head = pack_fused(source, method, ["lm_head"])
         self._cos, self._sin = (part.to(device) for part in rotations(config, max_positions))
+
+    def check(self, source: WeightSource, weight_format: WeightFormat, device: str) -> None:
+        """Raises what ``check_packed`` raises."""
+        index = len(self._layers) // 2
+        prefix, layer = f"model.layers.{index}", self._layers[index]
+        check_packed(source, f"{prefix}.self_attn.o_proj", weight_format, layer.output, device)
+        check_packed(source, f"{prefix}.mlp.down_proj", weight_format, layer.down, device)
 
     def forward(
         self, token_ids: Tensor, positions: Tensor, rows: Tensor, attention: AttentionBackend

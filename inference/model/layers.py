@@ -15,8 +15,9 @@ from torch import Tensor
 from inference.attention.base import AttentionBackend
 from inference.config import ModelConfig
 from inference.model.rope import rotate
-from inference.model.source import WeightSource
+from inference.model.source import WeightSource, in_four_bits
 from inference.quantization.base import LinearMethod, PackedLinear
+from inference.quantization.int4 import Int4Method
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -28,12 +29,14 @@ def pack_fused(source: WeightSource, method: LinearMethod, names: Sequence[str])
     """Packs several projections of the same input as one: the outputs lie side by side in the order of
     ``names``.
     """
-    weight = torch.cat([source.tensor(f"{name}.weight") for name in names])
     known = set(source.names())
     bias = None
     if any(f"{name}.bias" in known for name in names):
         bias = torch.cat([_bias(source, known, name) for name in names])
-    return method.pack(weight, bias)
+    matrices = [f"{name}.weight" for name in names]
+    if isinstance(method, Int4Method):
+        return method.keep(in_four_bits(source, matrices), bias)
+    return method.pack(torch.cat([source.tensor(name) for name in matrices]), bias)
 
 
 def _bias(source: WeightSource, known: set[str], name: str) -> Tensor:
@@ -59,9 +62,9 @@ class DecoderLayer:
         attention, mlp = f"{prefix}.self_attn", f"{prefix}.mlp"
         known = set(source.names())
         self._qkv = pack_fused(source, method, [f"{attention}.{name}_proj" for name in "qkv"])
-        self._output = pack_fused(source, method, [f"{attention}.o_proj"])
+        self.output = pack_fused(source, method, [f"{attention}.o_proj"])
         self._gate_up = pack_fused(source, method, [f"{mlp}.gate_proj", f"{mlp}.up_proj"])
-        self._down = pack_fused(source, method, [f"{mlp}.down_proj"])
+        self.down = pack_fused(source, method, [f"{mlp}.down_proj"])
         self._query_norm, self._key_norm = (
             source.tensor(name).to(device) if (name := f"{attention}.{part}_norm.weight") in known else None
             for part in "qk"
@@ -73,7 +76,7 @@ class DecoderLayer:
         eps = self._config.rms_norm_eps
         x = x + self._attend(rms_norm(x, self._attention_norm, eps), cos, sin, attention)
         gate, up = self._gate_up(rms_norm(x, self._mlp_norm, eps)).chunk(2, dim=-1)
-        return x + self._down(F.silu(gate) * up)
+        return x + self.down(F.silu(gate) * up)
 
     def _attend(self, x: Tensor, cos: Tensor, sin: Tensor, attention: AttentionBackend) -> Tensor:
         query, key, value = (
@@ -85,4 +88,4 @@ class DecoderLayer:
             query, key = rms_norm(query, self._query_norm, eps), rms_norm(key, self._key_norm, eps)
         attention.write(self._index, rotate(key, cos, sin), value)
         mixed = attention.attend(self._index, rotate(query, cos, sin))
-        return self._output(mixed.reshape(len(x), -1))
+        return self.output(mixed.reshape(len(x), -1))

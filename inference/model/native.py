@@ -6,7 +6,9 @@ however its prompt was cut.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,9 +18,19 @@ from inference.attention.base import Segment
 from inference.config import ModelConfig
 from inference.kernels import library
 from inference.kernels.library import BLOCK, GROUP, MAX_HEAD_DIM, MAX_ROWS, InstructionSet, Team, address
+from inference.model.packing_check import check_packed
 from inference.model.rope import rotations
-from inference.model.source import EMBEDDING, WeightSource, check_tensors
-from inference.quantization.panels import PanelFormat, PanelLinear, from_tensor, interleave, joined_bias
+from inference.model.source import EMBEDDING, WeightSource, check_tensors, in_four_bits
+from inference.quantization.panels import (
+    GroupedPanelLinear,
+    PanelFormat,
+    PanelLinear,
+    from_tensor,
+    interleave,
+    joined_bias,
+)
+
+NativeFormat = Literal["bf16", "int8", "int4"]
 
 
 def unsupported(config: ModelConfig, block_size: int) -> str | None:
@@ -42,8 +54,9 @@ def _lazy_zeros(shape: tuple[int, ...]) -> Tensor:
 class NativeDecoder:
     """A :class:`inference.model.runner.StepModel` on the processor.
 
-    Memory: the packed weights and ``num_blocks`` blocks of keys and values. Raises what ``check_tensors``
-    raises, ``KernelsUnavailable`` where there are no kernels.
+    Memory: the packed weights and ``num_blocks`` blocks of keys and values. With int4 matrices the output layer and
+    the embedding are int8. Raises what ``check_tensors`` and ``check_packed`` raise, ``KernelsUnavailable`` where
+    there are no kernels.
     """
 
     alignment = 1
@@ -51,7 +64,7 @@ class NativeDecoder:
     def __init__(
         self,
         source: WeightSource,
-        weight_format: PanelFormat,
+        weight_format: NativeFormat,
         *,
         num_blocks: int,
         max_positions: int,
@@ -61,9 +74,10 @@ class NativeDecoder:
         check_tensors(source)
         self._team = Team(num_threads, instructions)
         self._config = config = source.config
-        self._source, self._format = source, weight_format
+        self._source, self._four_bits = source, weight_format == "int4"
+        self._format: PanelFormat = "int8" if weight_format == "int4" else weight_format
         self._names = set(source.names())
-        self._kept: list[Tensor | PanelLinear] = []
+        self._kept: list[Tensor | PanelLinear | GroupedPanelLinear] = []
         shape = (
             config.num_hidden_layers,
             num_blocks,
@@ -75,6 +89,7 @@ class NativeDecoder:
         self._head, self._embedding = self._read_embedding()
         layers = [self._read_layer(index) for index in range(config.num_hidden_layers)]
         self._layers = (library.Layer * len(layers))(*layers)
+        self._check(len(layers) // 2, weight_format)
         cosines, sines = rotations(config, max_positions)
         self._model = library.Model(
             num_layers=config.num_hidden_layers,
@@ -148,41 +163,64 @@ class NativeDecoder:
     def _optional(self, name: str) -> Tensor | None:
         return self._source.tensor(name) if name in self._names else None
 
-    def _pack(self, weight: Tensor, bias: Tensor | None = None) -> library.Linear:
-        rows, inputs = weight.shape
-        packed = PanelLinear(from_tensor(weight), (rows, inputs), self._format, bias)
+    def _pack(
+        self,
+        names: Sequence[str],
+        bias: Tensor | None = None,
+        arrange: Callable[[list[Tensor]], Tensor] = torch.cat,
+    ) -> library.Linear:
+        """Matrices of one input as one, their rows laid together by ``arrange``."""
+        matrices = [f"{name}.weight" for name in names]
+        packed: PanelLinear | GroupedPanelLinear
+        if self._four_bits:
+            packed = GroupedPanelLinear(in_four_bits(self._source, matrices, arrange), bias)
+        else:
+            weight = arrange([self._source.tensor(name) for name in matrices])
+            rows, inputs = weight.shape
+            packed = PanelLinear(from_tensor(weight), (rows, inputs), self._format, bias)
         self._kept.append(packed)
         return packed.struct
+
+    def _biases(self, names: Sequence[str], sizes: Sequence[int]) -> Tensor | None:
+        return joined_bias([self._optional(f"{name}.bias") for name in names], sizes)
+
+    def _check(self, index: int, weight_format: NativeFormat) -> None:
+        prefix, layer = f"model.layers.{index}", self._layers[index]
+        for name, packed in (("self_attn.o_proj", layer.output), ("mlp.down_proj", layer.down)):
+            multiply = partial(self._team.linear, packed)
+            check_packed(self._source, f"{prefix}.{name}", weight_format, multiply)
 
     def _read_embedding(self) -> tuple[PanelLinear, PanelLinear | Tensor]:
         """The output layer, and what embeds tokens: the same when they are tied."""
         config, source = self._config, self._source
         shape = (config.vocab_size, config.hidden_size)
         name = EMBEDDING if config.tie_word_embeddings else "lm_head.weight"
-        head = PanelLinear(lambda first, last: source.rows(name, first, last), shape, self._format)
+        head = PanelLinear(partial(source.rows, name), shape, self._format)
         self._kept.append(head)
         if config.tie_word_embeddings:
             return head, head
-        return head, source.tensor(EMBEDDING).to(torch.bfloat16)
+        embedding: PanelLinear | Tensor
+        if self._four_bits:
+            embedding = PanelLinear(partial(source.rows, EMBEDDING), shape, "int8")
+        else:
+            embedding = source.tensor(EMBEDDING).to(torch.bfloat16)
+        self._kept.append(embedding)
+        return head, embedding
 
     def _read_layer(self, index: int) -> library.Layer:
         config, prefix = self._config, f"model.layers.{index}"
         attention, mlp = f"{prefix}.self_attn", f"{prefix}.mlp"
-        tensor = self._source.tensor
-        qkv = [tensor(f"{attention}.{name}_proj.weight") for name in "qkv"]
-        biases = [self._optional(f"{attention}.{name}_proj.bias") for name in "qkv"]
-        gate_up = interleave(tensor(f"{mlp}.gate_proj.weight"), tensor(f"{mlp}.up_proj.weight"))
-        mlp_biases = [self._optional(f"{mlp}.{name}_proj.bias") for name in ("gate", "up")]
-        gate_up_bias = joined_bias(mlp_biases, [config.intermediate_size] * 2)
+        qkv, gate_up = [f"{attention}.{name}_proj" for name in "qkv"], [f"{mlp}.gate_proj", f"{mlp}.up_proj"]
+        output, down = f"{attention}.o_proj", f"{mlp}.down_proj"
+        width, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+        gate_up_bias = self._biases(gate_up, [config.intermediate_size] * 2)
         if gate_up_bias is not None:
-            gate_up_bias = interleave(*gate_up_bias.unsqueeze(1).chunk(2)).flatten()
+            gate_up_bias = interleave(*gate_up_bias.chunk(2))
         return library.Layer(
-            qkv=self._pack(torch.cat(qkv), joined_bias(biases, [len(part) for part in qkv])),
-            output=self._pack(
-                tensor(f"{attention}.o_proj.weight"), self._optional(f"{attention}.o_proj.bias")
-            ),
-            gate_up=self._pack(gate_up, gate_up_bias),
-            down=self._pack(tensor(f"{mlp}.down_proj.weight"), self._optional(f"{mlp}.down_proj.bias")),
+            qkv=self._pack(qkv, self._biases(qkv, [width, kv, kv])),
+            output=self._pack([output], self._optional(f"{output}.bias")),
+            gate_up=self._pack(gate_up, gate_up_bias, lambda parts: interleave(*parts)),
+            down=self._pack([down], self._optional(f"{down}.bias")),
             attention_norm=self._vector(f"{prefix}.input_layernorm.weight"),
             mlp_norm=self._vector(f"{prefix}.post_attention_layernorm.weight"),
             query_norm=self._vector(f"{attention}.q_norm.weight"),

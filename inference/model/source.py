@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from inference.config import ModelConfig
 from inference.errors import UnsupportedCheckpoint, WeightsCorrupt
+from inference.quantization.int4 import GroupedWeight, join, merge
 from inference.request import ChatMessage, PromptTokens
 
 EMBEDDING = "model.embed_tokens.weight"
@@ -57,6 +59,23 @@ class WeightSource(Protocol):
     def rows(self, name: str, first: int, last: int) -> Tensor:
         """Rows ``first .. last - 1`` of a matrix, without reading the others. Not for q and k."""
         ...
+
+
+@runtime_checkable
+class GroupedSource(Protocol):
+    """A source that knows which of its matrices are in 4 bits already."""
+
+    def grouped(self, name: str) -> GroupedWeight | None:
+        """The matrix as it is stored, or None."""
+        ...
+
+
+def in_four_bits(
+    source: WeightSource, names: Sequence[str], arrange: Callable[[list[Tensor]], Tensor] = torch.cat
+) -> GroupedWeight:
+    """Matrices as one in 4 bits, with the codes that the checkpoint has where they can be kept."""
+    grouped = source.grouped if isinstance(source, GroupedSource) else lambda _: None
+    return merge(join([grouped(name) for name in names], lambda i: source.tensor(names[i])), arrange)
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

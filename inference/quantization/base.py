@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from inference.errors import InvalidRequest
 
-WeightFormat = Literal["fp32", "bf16", "int8"]
+WeightFormat = Literal["fp32", "bf16", "int8", "int4"]
 
 
 class PackedLinear(Protocol):
@@ -77,4 +77,8 @@ def linear_method(weight_format: WeightFormat, device: str) -> LinearMethod:
         from inference.quantization.int8 import Int8Method
 
         return Int8Method(device)
+    if weight_format == "int4":
+        from inference.quantization.int4 import Int4Method
+
+        return Int4Method(device)
     raise InvalidRequest(f"There is no weight format {weight_format!r}.")

@@ -1,7 +1,7 @@
 """Packs weights into the panels that the compiled kernels read.
 
 int8: one scale per output channel; stored with 128 added, as ``[out/32][in/4][32][4]``. bf16: as
-``[out/32][in/2][32][2]``. The activations are quantized by the kernels, in groups of 64 inputs with a scale each:
+``[out/32][in/2][32][2]``. int4: codes, with a scale and a zero point or minimum per group of inputs; see ``kernels.h``. The activations are quantized by the kernels, in groups of 64 inputs with a scale each:
 on SmolLM2-135M that costs a third of the perplexity that one scale per token costs.
 """
 
@@ -13,7 +13,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from inference.kernels.library import BF16, GROUP, INT8, PANEL, Linear, address
+from inference.kernels.library import (
+    BF16,
+    GROUP,
+    INT4,
+    INT4_FINE,
+    INT8,
+    MINIMA,
+    PANEL,
+    STEPS,
+    ZEROS,
+    Linear,
+    address,
+)
+from inference.quantization.int4 import GroupedWeight
 
 PanelFormat = Literal["int8", "bf16"]
 ROWS_AT_ONCE = 4096
@@ -92,15 +105,63 @@ class PanelLinear:
         return sum(part.nbytes for part in parts)
 
 
+class GroupedPanelLinear:
+    """A weight in 4 bits in panels; ``n`` counts the padding rows at its end, whose outputs are zero."""
+
+    def __init__(self, weight: GroupedWeight, bias: Tensor | None = None) -> None:
+        """``bias`` fp32 ``[out]``. Raises ``ValueError`` when the inputs are no whole groups."""
+        self.rows, self.k = weight.codes.shape
+        if self.k % max(GROUP, weight.group_size):
+            raise ValueError(f"a layer has {self.k} inputs, no multiple of {weight.group_size} and {GROUP}")
+        self.n, self._group = padded(self.rows), weight.group_size
+        lanes = self._panels(weight.codes).view(-1, PANEL, self.k // 4, 4).transpose(1, 2)
+        self._weight = _halves(lanes)
+        self._levels, self._offsets = (
+            self._panels(part).view(-1, PANEL, self.k // self._group).transpose(1, 2).contiguous()
+            for part in (weight.levels, weight.offsets)
+        )
+        self._coding = {"steps": STEPS, "zeros": ZEROS, "minima": MINIMA}[weight.coding]
+        if self._coding == STEPS:
+            self._offsets = _halves(self._offsets)
+        else:
+            self._levels, self._offsets = self._levels.half(), self._offsets.half()
+        self._scale = self._panels(torch.ones(self.rows) if weight.row is None else weight.row)
+        self._bias = None if bias is None else self._panels(bias)
+
+    def _panels(self, rows: Tensor) -> Tensor:
+        whole = torch.zeros(self.n, *rows.shape[1:], dtype=rows.dtype)
+        whole[: self.rows] = rows
+        return whole
+
+    @property
+    def struct(self) -> Linear:
+        """For the kernels; valid while this object lives."""
+        bias = None if self._bias is None else address(self._bias)
+        code = INT4 if self._group % GROUP == 0 else INT4_FINE
+        parts = [address(part) for part in (self._weight, self._scale, self._levels, self._offsets)]
+        return Linear(code, self.n, self.k, *parts[:2], bias, self._group, self._coding, *parts[2:])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes, scales, offsets and bias."""
+        parts = [self._weight, self._scale, self._levels, self._offsets]
+        return sum(part.nbytes for part in [*parts, *([] if self._bias is None else [self._bias])])
+
+
+def _halves(values: Tensor) -> Tensor:
+    """``[panels, m, 32, ...]`` of 0 to 15 -> ``[panels, m, 16, ...]``: column c low, column c + 16 high."""
+    return (values[:, :, : PANEL // 2] | (values[:, :, PANEL // 2 :] << 4)).contiguous()
+
+
 def from_tensor(weight: Tensor) -> RowReader:
     """Reads rows of a tensor ``[out, in]`` that is there already."""
     return lambda first, last: weight[first:last]
 
 
 def interleave(gate: Tensor, up: Tensor) -> Tensor:
-    """``[ffn, in]`` twice -> ``[2 ffn, in]``: sixteen rows of ``gate``, the same sixteen of ``up``, and so on."""
-    half, inputs = PANEL // 2, gate.shape[1]
-    return torch.stack((gate.view(-1, half, inputs), up.view(-1, half, inputs)), dim=1).reshape(-1, inputs)
+    """``[ffn, ...]`` twice -> ``[2 ffn, ...]``: sixteen rows of ``gate``, the same sixteen of ``up``, and so on."""
+    shape = (-1, PANEL // 2, *gate.shape[1:])
+    return torch.stack((gate.view(shape), up.view(shape)), dim=1).reshape(-1, *gate.shape[1:])
 
 
 def joined_bias(biases: Sequence[Tensor | None], sizes: Sequence[int]) -> Tensor | None:

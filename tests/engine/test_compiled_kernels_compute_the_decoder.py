@@ -28,7 +28,7 @@ WIDE = {
     "initializer_range": 0.06,
 }
 NUM_BLOCKS, POSITIONS = 64, 400
-FORMATS = ("bf16", "int8")
+FORMATS = ("bf16", "int8", "int4")
 
 
 def instruction_sets() -> list[str]:
