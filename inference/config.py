@@ -68,6 +68,9 @@ class EngineConfig:
     max_queued_requests: int = 256
     max_queued_tokens: int = 1_000_000
     prefix_caching: bool = True
+    speculation: int | None = None
+    """Up to so many requests that decode at once draft tokens from their prompts, which changes no output; 0 never.
+    None: as many as it pays for, where the model's rows do not depend on company to the bit."""
     num_threads: int = 0
     """Threads of a step; 0 takes what this process may use, 16 at most."""
     max_restarts: int = 3

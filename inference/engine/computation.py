@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from collections.abc import Sequence as Row
 from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from inference.model.runner import ModelRunner
 from inference.sampling.sampler import Ask, Choice, sample
@@ -25,11 +28,11 @@ cannot be computed, sent again and again at once, must not; nor a shortage of me
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a step: the tokens computed, the token sampled for each sequence that has one (None: its logits
-    were no numbers), and those that failed."""
+    """What came of a step: the tokens computed, drafted ones included; the tokens sampled for each sequence that has
+    any, one more than drafted tokens were right (None: the logits were no numbers); and those that failed."""
 
     step: Step = field(default_factory=dict)
-    sampled: dict[Sequence, Choice | None] = field(default_factory=dict)
+    sampled: dict[Sequence, list[Choice | None]] = field(default_factory=dict)
     failed: dict[Sequence, Exception] = field(default_factory=dict)
 
 
@@ -78,9 +81,40 @@ class Computation:
                 outcome.failed[sequence] = error
         return outcome
 
-    def _sampled(self, step: Step) -> dict[Sequence, Choice | None]:
+    def _sampled(self, step: Step) -> dict[Sequence, list[Choice | None]]:
         sequences, logits = self._runner.execute(step)
         if not sequences:
             return {}
-        asks = [Ask(item.params, item.seed, item.token_ids, item.num_prompt) for item in sequences]
-        return dict(zip(sequences, sample(logits, asks), strict=True))
+        return choose(sequences, logits)
+
+
+def choose(sequences: Row[Sequence], logits: Tensor) -> dict[Sequence, list[Choice | None]]:
+    """Samples each sequence's rows of ``logits``, as :meth:`ModelRunner.execute` returned them, for as long as its
+    draft is right.
+
+    A drafted token counts when it is the one that is sampled there anyway, with the same chance and penalties, so
+    drafts change no output.
+    """
+    first = {sequence: row for row, sequence in reversed(list(enumerate(sequences)))}
+    chosen: dict[Sequence, list[Choice | None]] = {sequence: [] for sequence in sequences}
+    going, position = list(chosen), 0
+    while going:
+        rows = logits
+        if len(going) < len(sequences):
+            rows = logits[[first[sequence] + position for sequence in going]]
+        asks = [
+            Ask(
+                item.params,
+                item.seed,
+                item.token_ids + item.draft[:position] if position else item.token_ids,
+                item.num_prompt,
+            )
+            for item in going
+        ]
+        right = []
+        for sequence, choice in zip(going, sample(rows, asks), strict=True):
+            chosen[sequence].append(choice)
+            if choice is not None and sequence.draft[position : position + 1] == [choice.token_id]:
+                right.append(sequence)
+        going, position = right, position + 1
+    return chosen

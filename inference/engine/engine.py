@@ -47,6 +47,7 @@ from inference.request import (
     Share,
     Usage,
 )
+from inference.sampling.prompt_lookup import PAYS_UP_TO
 from inference.sampling.sampler import Choice
 from inference.scheduling.admission import QueueGate, validate
 from inference.scheduling.scheduler import Scheduler
@@ -318,7 +319,7 @@ class Engine:
     def _renew(self) -> None:
         """Fresh books: nobody waits, no KV block is held or cached."""
         self._gate = QueueGate(self._config.max_queued_requests, self._config.max_queued_tokens)
-        self._scheduler = self._build_scheduler(self._runner.alignment)
+        self._scheduler = self._build_scheduler()
         self._computation = Computation(self._runner, self._clock)
         self._router = EventRouter()
         self._requests: dict[str, _Request] = {}
@@ -357,18 +358,19 @@ class Engine:
 
     def _book(self, outcome: Outcome, *, seconds: float) -> None:
         step = outcome.step
-        decodes = sum(1 for sequence, count in step.items() if count == 1 and sequence.num_output > 0)
-        tokens = sum(step.values())
+        decodes = sum(1 for item in step if item.num_uncomputed == 1 and item.num_output > 0)
+        kept = {item: count - len(item.draft) for item, count in step.items()}
+        tokens = sum(kept.values()) + sum(len(choices) - 1 for choices in outcome.sampled.values())
         self._counters.record_step(decodes=decodes, tokens=tokens, seconds=seconds, now=self._progress_at)
         self._gate.observe(tokens, seconds, decoding=all(sequence.num_output > 0 for sequence in step))
-        for sequence, count in step.items():
+        for sequence, count in kept.items():
             self._scheduler.record_computed(sequence, count)
         for sequence in outcome.failed:
             self._end(self._requests[sequence.request_id], "error", InferenceError("The request failed."))
-        for sequence, choice in outcome.sampled.items():
+        for sequence, choices in outcome.sampled.items():
             request = self._requests[sequence.request_id]
             try:
-                self._book_token(request, choice)
+                self._book_tokens(request, choices)
             except Exception as error:
                 logger.exception("request %s failed", sequence.request_id)
                 failure = (
@@ -376,25 +378,32 @@ class Engine:
                 )
                 self._end(request, "error", failure)
 
-    def _book_token(self, request: _Request, choice: Choice | None) -> None:
-        if choice is None:
-            raise InferenceError("The model's output is not a number.")
-        sequence = request.sequence
-        now = self._clock()
+    def _book_tokens(self, request: _Request, choices: Sequence[Choice | None]) -> None:
+        """Appends a step's tokens one by one; nothing is booked of those after the end of the output."""
+        sequence, now = request.sequence, self._clock()
+        self._counters.record_draft(len(sequence.draft), len(choices) - 1)
         if sequence.first_token_at is None:
             sequence.first_token_at = now
             self._counters.prompt_tokens_total += sequence.num_prompt
             self._counters.first_token.observe(now - sequence.arrival)
         else:
-            self._counters.between_tokens.observe(now - request.last_token_at)
+            apart = (now - request.last_token_at) / len(choices)
+            self._counters.between_tokens.observe(apart, len(choices))
         request.last_token_at = now
-        self._counters.generation_tokens_total += 1
-        sequence.token_ids.append(choice.token_id)
-        delta, reason = request.output.push(*choice)
-        if delta is not None:
-            self._router.post(request.handle, delta)
-        if reason is not None:
-            self._end(request, reason)
+        for drafted, choice in enumerate(choices):
+            if choice is None:
+                raise InferenceError("The model's output is not a number.")
+            if drafted:
+                self._scheduler.record_computed(sequence, 1)
+            self._counters.generation_tokens_total += 1
+            sequence.token_ids.append(choice.token_id)
+            delta, reason = request.output.push(*choice)
+            if delta is not None:
+                self._router.post(request.handle, delta)
+            if reason is not None:
+                self._end(request, reason)
+                return
+        self._scheduler.record_drafted(sequence, len(choices) - 1)
 
     def _end(self, request: _Request, reason: FinishReason, error: InferenceError | None = None) -> None:
         """Frees everything that the request holds and posts its terminal event."""
@@ -454,8 +463,15 @@ class Engine:
 
     # -- construction
 
-    def _build_scheduler(self, alignment: int) -> Scheduler:
-        config = self._config
+    def _speculation(self) -> int:
+        """How many decodes may draft. Where prompts are cut on a grid a verified draft would leave it."""
+        if self._runner.alignment > 1:
+            return 0
+        asked = self._config.speculation
+        return (PAYS_UP_TO if self._runner.exact else 0) if asked is None else asked
+
+    def _build_scheduler(self) -> Scheduler:
+        config, alignment = self._config, self._runner.alignment
         kv = KVCacheManager(
             config.kv_cache_tokens // config.block_size,
             config.block_size,
@@ -468,6 +484,7 @@ class Engine:
                 max_batched_tokens=config.max_batched_tokens,
                 max_running=config.max_running_requests,
                 alignment=alignment,
+                speculation=self._speculation(),
                 on_admitted=self._leave_gate,
             )
         except ValueError as error:

@@ -41,7 +41,7 @@ FIRST_TOKEN = (
 )
 BETWEEN_TOKENS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40)
 VLLM = re.compile(
-    r"num_requests_(running|waiting)|kv_cache_usage_perc|prefix_cache_(queries|hits)_total|num_preemptions_total"
+    r"num_requests_(running|waiting)|kv_cache_usage_perc|prefix_cache_(queries|hits)_total|num_preemptions_total|spec_decode_num_(drafts|draft_tokens|accepted_tokens)_total"
     r"|(prompt|generation)_tokens_total|request_success_total|(time_to_first_token|inter_token_latency"
     r"|e2e_request_latency|request_queue_time)_seconds(_bucket|_sum|_count)"
 )
@@ -122,6 +122,9 @@ class EngineCounters:
     max_decodes_in_a_step: int = 0
     step_seconds_total: float = 0.0
     computed_tokens_total: int = 0
+    spec_decode_num_drafts_total: int = 0
+    spec_decode_num_draft_tokens_total: int = 0
+    spec_decode_num_accepted_tokens_total: int = 0
     first_token: Histogram = field(default_factory=lambda: Histogram(FIRST_TOKEN))
     between_tokens: Histogram = field(default_factory=lambda: Histogram(BETWEEN_TOKENS))
     whole: Histogram = field(default_factory=lambda: Histogram(LATENCIES))
@@ -139,6 +142,11 @@ class EngineCounters:
         self.max_decodes_in_a_step = max(self.max_decodes_in_a_step, decodes)
         if now - self._marks[-1][0] >= RATE_WINDOW_S / 20:
             self._marks.append((now, self.computed_tokens_total, self.generation_tokens_total))
+
+    def record_draft(self, drafted: int, accepted: int) -> None:
+        self.spec_decode_num_drafts_total += drafted > 0
+        self.spec_decode_num_draft_tokens_total += drafted
+        self.spec_decode_num_accepted_tokens_total += accepted
 
     def record_end(self, reason: FinishReason, seconds: float) -> None:
         self.requests_finished_total += 1

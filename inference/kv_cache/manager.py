@@ -58,14 +58,21 @@ class KVCacheManager:
         sequence.num_computed = sequence.num_registered = len(hit) * self.block_size
         return True
 
-    def grow(self, sequence: Sequence) -> bool:
-        """Makes room for the newest token. Returns False, and changes nothing, when no block is left."""
-        missing = self.blocks_for(sequence.num_tokens) - len(sequence.block_table)
+    def grow(self, sequence: Sequence, *, beyond: int = 0) -> bool:
+        """Makes room for the newest token and so many ``beyond`` it. Returns False, and changes nothing, when too
+        few blocks are left."""
+        missing = self.blocks_for(sequence.num_tokens + beyond) - len(sequence.block_table)
         if missing > self.pool.num_available:
             return False
         if missing > 0:
             sequence.block_table += self.pool.take(missing)
         return True
+
+    def trim(self, sequence: Sequence) -> None:
+        """Gives back the blocks that lie wholly beyond the sequence's tokens."""
+        needed = self.blocks_for(sequence.num_tokens)
+        self.pool.release(sequence.block_table[needed:])
+        del sequence.block_table[needed:]
 
     def register_computed(self, sequence: Sequence) -> None:
         """Makes the blocks that ``num_computed`` has filled findable."""

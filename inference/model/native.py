@@ -60,6 +60,7 @@ class NativeDecoder:
     """
 
     alignment = 1
+    exact = True
 
     def __init__(
         self,

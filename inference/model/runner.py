@@ -16,9 +16,11 @@ from inference.scheduling.sequence import Sequence
 
 class StepModel(Protocol):
     """A decoder with its keys and values. ``alignment``: prompt chunks that do not end their prompt, and prefix
-    hits, must end at a multiple of so many tokens, for the promise of the number format to hold."""
+    hits, must end at a multiple of so many tokens, for the promise of the number format to hold. ``exact``: a row of
+    logits depends on its own sequence alone, to the bit, however that is cut."""
 
     alignment: int
+    exact: bool
 
     def forward(self, token_ids: Row[int], rows: Row[int], segments: Row[Segment]) -> Tensor:
         """Computes the tokens of ``segments``, which lie one after another in ``token_ids``; those of length 1
@@ -29,6 +31,8 @@ class StepModel(Protocol):
 
 class TorchModel:
     """A :class:`StepModel` of torch's own operations, on any device."""
+
+    exact = False
 
     def __init__(
         self, decoder: Decoder, attention: AttentionBackend, device: str, *, alignment: int = 1
@@ -55,12 +59,14 @@ class ModelRunner:
     def __init__(self, model: StepModel) -> None:
         self._model = model
         self.alignment = model.alignment
+        self.exact = model.exact
 
     def execute(self, step: Step) -> tuple[list[Sequence], Tensor]:
         """Computes a step; writes keys and values.
 
         Returns the sequences of which all known tokens are now computed, and their next-token logits
-        ``[len(sequences), vocab]`` in that order.
+        ``[len(sequences), vocab]`` in that order. A sequence with a draft comes once more for each drafted token,
+        with the logits after it.
         """
         token_ids: list[int] = []
         segments: list[Segment] = []
@@ -68,10 +74,11 @@ class ModelRunner:
         rows: list[int] = []
         for sequence, count in sorted(step.items(), key=lambda item: item[1] != 1):
             start, end = sequence.num_computed, sequence.num_computed + count
-            token_ids += sequence.token_ids[start:end]
+            token_ids += sequence.token_ids[start:end] + sequence.draft
             segments.append(Segment(start, count, sequence.block_table))
-            if end == sequence.num_tokens:
-                sampling.append(sequence)
-                rows.append(len(token_ids) - 1)
+            if end >= sequence.num_tokens:
+                chosen = 1 + len(sequence.draft)
+                sampling += [sequence] * chosen
+                rows += range(len(token_ids) - chosen, len(token_ids))
         with torch.inference_mode():
             return sampling, self._model.forward(token_ids, rows, segments)

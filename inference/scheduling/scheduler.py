@@ -7,6 +7,7 @@ phase. What always holds after :meth:`Scheduler.schedule`:
   was preempted for want of a KV block;
 - the rest of the budget goes to running prompts and then to waiting requests, by priority class and fairly by
   share;
+- decoding sequences may guess ahead with budget and blocks that nobody else asked for in this step;
 - a running sequence holds blocks for all its tokens, so that a prompt, once begun, is never stuck half way;
 - a preempted request is always displaced by one that runs, so that every step with work in it advances.
 
@@ -29,7 +30,8 @@ Step = dict[Sequence, int]
 
 class Scheduler:
     """Holds waiting and running sequences. ``alignment``: prompt chunks that do not end their prompt end at a
-    multiple of so many tokens, so that how a prompt is cut does not depend on its neighbours."""
+    multiple of so many tokens, so that how a prompt is cut does not depend on its neighbours. ``speculation``: up to
+    so many decoding sequences draft tokens."""
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class Scheduler:
         max_batched_tokens: int,
         max_running: int,
         alignment: int = 1,
+        speculation: int = 0,
         on_admitted: Callable[[Sequence], None] = lambda sequence: None,
     ) -> None:
         if max_batched_tokens < max_running + alignment - 1:
@@ -54,6 +57,7 @@ class Scheduler:
         self._max_batched_tokens = max_batched_tokens
         self._max_running = max_running
         self._alignment = alignment
+        self._speculation = speculation
         self._on_admitted = on_admitted
 
     def add(self, sequence: Sequence) -> None:
@@ -76,6 +80,7 @@ class Scheduler:
             if sequence.num_uncomputed > 1:
                 self._schedule_prompt(step, sequence)
         self._admit_waiting(step)
+        self._schedule_drafts(step)
         return step
 
     def record_computed(self, sequence: Sequence, count: int) -> None:
@@ -94,6 +99,13 @@ class Scheduler:
                 output_tokens=max(0, end - max(first, last_prompt)),
             )
             sequence.num_charged = end
+
+    def record_drafted(self, sequence: Sequence, accepted: int) -> None:
+        """Books how many of the drafted tokens were right, after they were appended; the others leave no trace."""
+        if sequence.draft:
+            sequence.lookup.record(len(sequence.draft), accepted)
+            sequence.draft = []
+            self.kv.trim(sequence)
 
     def preempt(self, sequence: Sequence) -> None:
         """Sends a running sequence back to the front of its share's queue."""
@@ -136,6 +148,18 @@ class Scheduler:
             count = end - sequence.num_computed
         if count > 0:
             step[sequence] = count
+
+    def _schedule_drafts(self, step: Step) -> None:
+        """Adds drafted tokens to decodes while they are few: beyond that a row costs more than a guess is worth."""
+        decodes = [sequence for sequence in step if sequence.num_uncomputed == 1]
+        if len(decodes) > self._speculation:
+            return
+        for sequence in decodes:
+            most = min(self._budget_left(step), sequence.params.max_tokens - sequence.num_output - 1)
+            draft = sequence.lookup.propose(sequence.token_ids, most)
+            if draft and self.kv.grow(sequence, beyond=len(draft)):
+                sequence.draft = draft
+                step[sequence] += len(draft)
 
     def _admit_waiting(self, step: Step) -> None:
         while self._budget_left(step) > 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from inference.request import Priority, SamplingParams, Share
+from inference.sampling.prompt_lookup import PromptLookup
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +39,9 @@ class Sequence:
     first_token_at: float | None = None
     block_table: list[int] = field(default_factory=list)
     block_hashes: list[bytes] = field(default_factory=list)
+    draft: list[int] = field(default_factory=list)
+    """Guesses at the tokens after ``token_ids``, computed in the present step and dropped with it."""
+    lookup: PromptLookup = field(default_factory=PromptLookup)
 
     @property
     def num_tokens(self) -> int:
