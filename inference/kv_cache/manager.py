@@ -43,6 +43,21 @@ class KVCacheManager:
     def blocks_for(self, num_tokens: int) -> int:
         return -(-num_tokens // self.block_size)
 
+    def find(self, sequence: Sequence) -> int:
+        """How many leading blocks of a waiting sequence are cached, as a guide: it starts from what it found before,
+        so that asking again costs next to nothing, and may miss a gap there."""
+        if not self.prefix_caching:
+            return 0
+        self._extend_chain(sequence)
+        names, usable = sequence.block_hashes, (sequence.num_tokens - 1) // self.block_size
+        found = min(sequence.num_found, usable)
+        while found and self.pool.find(names[found - 1]) is None:
+            found -= 1
+        while found < usable and self.pool.find(names[found]) is not None:
+            found += 1
+        sequence.num_found = found
+        return found
+
     def admit(self, sequence: Sequence, *, spare_blocks: int = 0) -> bool:
         """Gives a waiting sequence blocks for all its present tokens, reusing the longest cached prefix.
 

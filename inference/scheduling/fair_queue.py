@@ -4,14 +4,15 @@ Virtual token counters after Sheng et al., "Fairness in Serving Large Language M
 share's counter grows by the service it received divided by its weight, and the share with the smallest
 counter goes next. A share that begins to wait is lifted to the smallest counter among those that wait, or to
 the counter of the last that did, so that nobody saves up credit; its debt is kept. Every class counts for
-itself: what waits behind a higher class is no measure for it. Within a share requests go in the order of
-arrival, preempted ones first.
+itself: what waits behind a higher class is no measure for it. Within a share a request whose prefix is cached may
+overtake others, each of them a bounded number of times; else they go in the order of arrival, preempted ones first.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 from inference.request import Priority, Share
 from inference.scheduling.sequence import Sequence
@@ -19,6 +20,10 @@ from inference.scheduling.sequence import Sequence
 PROMPT_TOKEN_COST = 1.0
 OUTPUT_TOKEN_COST = 2.0
 MAX_REMEMBERED_SHARES = 10_000
+MAX_OVERTAKEN = 8
+"""So often a request may be passed over for another of its share, or told to wait for a prefix."""
+LOOKAHEAD = 32
+"""So many requests of a share are compared."""
 AGEING_S = 30.0
 """After so many seconds at the head of its share's queue a request moves up one class."""
 
@@ -93,14 +98,34 @@ class FairQueue:
             shares[key].append(sequence)
         self._length += 1
 
-    def head(self) -> Sequence | None:
-        """The sequence that should run next, left in the queue."""
+    def head(self, hit: Callable[[Sequence], int] = lambda sequence: 0) -> Sequence | None:
+        """The sequence that should run next, left in the queue: of the share whose turn it is the first with the
+        longest ``hit`` in the prefix cache. None too when a hit below 0 says of all that they had better wait.
+        """
         for priority in Priority:
             shares = self._queues[priority]
             if shares:
                 key = min(shares, key=lambda key: (self._counters[priority, key], shares[key][0].order))
-                return shares[key][0]
+                return self._best(shares[key], hit)
         return None
+
+    def take(self, sequence: Sequence) -> None:
+        """Takes out a sequence that will run, past those before it."""
+        for other in self._queues[sequence.priority][sequence.share.key]:
+            if other is sequence:
+                break
+            other.num_overtaken += 1
+        self.remove(sequence)
+
+    def _best(self, queue: deque[Sequence], hit: Callable[[Sequence], int]) -> Sequence | None:
+        best, longest = None, -1
+        for sequence in islice(queue, LOOKAHEAD):
+            length = hit(sequence)
+            if length > longest:
+                best, longest = sequence, length
+            if sequence.num_preemptions or sequence.num_overtaken >= MAX_OVERTAKEN:
+                return best or sequence
+        return best
 
     def age(self, now: float) -> None:
         """Moves heads that stood there too long up one class, so that no flood of a higher class starves them.

@@ -6,7 +6,7 @@ phase. What always holds after :meth:`Scheduler.schedule`:
 - every running sequence that has only its newest token to compute is in the step (decode first), unless it
   was preempted for want of a KV block;
 - the rest of the budget goes to running prompts and then to waiting requests, by priority class and fairly by
-  share;
+  share; a prompt leaves half of it to a shorter one;
 - decoding sequences may guess ahead with budget and blocks that nobody else asked for in this step;
 - a running sequence holds blocks for all its tokens, so that a prompt, once begun, is never stuck half way;
 - a preempted request is always displaced by one that runs, so that every step with work in it advances.
@@ -26,6 +26,12 @@ from inference.scheduling.sequence import Sequence
 
 Step = dict[Sequence, int]
 """How many tokens of each sequence to compute, from its position ``num_computed`` on."""
+
+
+MAX_PREEMPTIONS = 4
+"""A request that was preempted so often keeps its blocks while another can give some."""
+WORTH_WAITING = 32
+"""So many tokens of a prompt that another computes in the present step are worth to wait for the next."""
 
 
 class Scheduler:
@@ -76,10 +82,13 @@ class Scheduler:
         self.waiting.age(now)
         step: Step = {}
         self._schedule_decodes(step)
-        for sequence in sorted(self.running, key=self._rank):
-            if sequence.num_uncomputed > 1:
-                self._schedule_prompt(step, sequence)
+        prompts = sorted((item for item in self.running if item.num_uncomputed > 1), key=self._rank)
+        for index, sequence in enumerate(prompts):
+            self._schedule_prompt(step, sequence, halved=self._must_share(sequence, prompts[index + 1 :]))
         self._admit_waiting(step)
+        for sequence in prompts:
+            if sequence.block_table:
+                self._schedule_prompt(step, sequence)
         self._schedule_drafts(step)
         return step
 
@@ -133,16 +142,29 @@ class Scheduler:
             if sequence.num_uncomputed != 1 or sequence not in self.running:
                 continue
             while not self.kv.grow(sequence):
-                victim = max(self.running, key=lambda item: (item.priority, item.order))
+                victim = max(self.running, key=_preemptible)
                 self.preempt(victim)
                 if victim is sequence:
                     break
             else:
                 step[sequence] = 1
 
-    def _schedule_prompt(self, step: Step, sequence: Sequence) -> None:
-        """Adds the next chunk of a running prompt, if the budget left allows one."""
-        count = min(sequence.num_uncomputed, self._budget_left(step))
+    def _must_share(self, sequence: Sequence, others: list[Sequence]) -> bool:
+        """Whether a running prompt must leave budget to another, running or next in the queue."""
+        if any(
+            item.priority == sequence.priority and item.num_uncomputed < sequence.num_uncomputed
+            for item in others
+        ):
+            return True
+        head = self.waiting.head(self.kv.find)
+        if head is None or head.priority > sequence.priority:
+            return False
+        return head.num_tokens - self.kv.find(head) * self.kv.block_size < sequence.num_uncomputed
+
+    def _schedule_prompt(self, step: Step, sequence: Sequence, *, halved: bool = False) -> None:
+        """Adds the next chunk of a running prompt, or makes it larger, if the budget left allows one."""
+        left = self._budget_left(step) + step.get(sequence, 0)
+        count = min(sequence.num_uncomputed, max(left // 2, self._alignment) if halved else left)
         if count < sequence.num_uncomputed:
             end = (sequence.num_computed + count) // self._alignment * self._alignment
             count = end - sequence.num_computed
@@ -162,11 +184,12 @@ class Scheduler:
                 step[sequence] += len(draft)
 
     def _admit_waiting(self, step: Step) -> None:
+        told: set[Sequence] = set()
         while self._budget_left(step) > 0:
-            sequence = self.waiting.head()
+            sequence = self.waiting.head(self._hits(step, told))
             if sequence is None or not self._make_room(step, sequence):
-                return
-            self.waiting.remove(sequence)
+                break
+            self.waiting.take(sequence)
             self.running.append(sequence)
             if sequence.num_preemptions == 0:
                 self.prefix_queries += sequence.num_tokens
@@ -174,6 +197,26 @@ class Scheduler:
                 sequence.num_cached = sequence.num_computed
             self._on_admitted(sequence)
             self._schedule_prompt(step, sequence)
+
+    def _hits(self, step: Step, told: set[Sequence]) -> Callable[[Sequence], int]:
+        """How many blocks of a waiting sequence are cached; -1, noted in ``told``, for one that had better wait until
+        the next step, since this one computes more of its prefix for another."""
+        size, enough = self.kv.block_size, self.kv.blocks_for(max(WORTH_WAITING, self.kv.alignment))
+        coming: set[bytes] = set()
+        for item, count in step.items():
+            coming.update(item.block_hashes[item.num_computed // size : (item.num_computed + count) // size])
+
+        def hit(sequence: Sequence) -> int:
+            found = self.kv.find(sequence)
+            worth = sequence.block_hashes[found : found + enough]
+            if len(worth) < enough or not coming.issuperset(worth):
+                return found
+            if sequence not in told:
+                told.add(sequence)
+                sequence.num_overtaken += 1
+            return -1
+
+        return hit
 
     def _budget_left(self, step: Step) -> int:
         return self._max_batched_tokens - sum(step.values())
@@ -191,12 +234,13 @@ class Scheduler:
             step.pop(victim, None)
 
     def _overdrawn(self, sequence: Sequence, *, by_blocks: bool) -> Sequence | None:
-        """Whom to preempt for a waiting sequence: the youngest of a lower class, else, for a share with nothing
-        running that would stay within its fair part of slots (or blocks), the youngest of one beyond its own.
+        """Whom to preempt for a waiting sequence, but none that was preempted too often: the youngest of a lower
+        class, else, for a share with nothing running that would stay within its fair part of slots (or blocks), the youngest of one beyond its own.
         Shares that all have requests running take turns by their counters, which costs no work done twice."""
-        lower = [item for item in self.running if item.priority > sequence.priority]
+        movable = [item for item in self.running if item.num_preemptions < MAX_PREEMPTIONS]
+        lower = [item for item in movable if item.priority > sequence.priority]
         if lower:
-            return max(lower, key=lambda item: (item.priority, item.order))
+            return max(lower, key=_preemptible)
         held: Counter[str] = Counter()
         for item in self.running:
             held[item.share.key] += len(item.block_table) if by_blocks else 1
@@ -208,7 +252,12 @@ class Scheduler:
             return None
         beyond = [
             item
-            for item in self.running
+            for item in movable
             if item.priority == sequence.priority and held[item.share.key] > fair[item.share.key]
         ]
         return max(beyond, key=lambda item: item.order, default=None)
+
+
+def _preemptible(sequence: Sequence) -> tuple[bool, int, int]:
+    """The largest goes first: not too often yet, of the lowest class, the youngest."""
+    return (sequence.num_preemptions < MAX_PREEMPTIONS, sequence.priority, sequence.order)

@@ -36,6 +36,9 @@ class Sequence:
     num_charged: int = 0
     num_cached: int = 0
     num_preemptions: int = 0
+    num_overtaken: int = 0
+    num_found: int = 0
+    """Leading blocks that the prefix cache had when it was last asked."""
     first_token_at: float | None = None
     block_table: list[int] = field(default_factory=list)
     block_hashes: list[bytes] = field(default_factory=list)

@@ -46,17 +46,24 @@ class Simulation:
     """Serves tenants until ``until_s`` of simulated time."""
 
     def __init__(
-        self, *tenants: Tenant, blocks: int = 200, queue: FairQueue | None = None, seed: int = 0
+        self,
+        *tenants: Tenant,
+        blocks: int = 200,
+        queue: FairQueue | None = None,
+        seed: int = 0,
+        prefixes: int = 0,
     ) -> None:
+        """``prefixes``: each share asks about so many passages, which the prefix cache keeps; 0 is no cache."""
         self.tenants = tenants
         self.service: Counter[str] = Counter()
         self.gaps: dict[tuple[str, str], float] = {}
         """The widest range, within one time of both waiting, of the difference of weighted service of two shares."""
         self.now = 0.0
-        self.kv = KVCacheManager(blocks, 16, prefix_caching=False)
+        self.kv = KVCacheManager(blocks, 16, prefix_caching=prefixes > 0)
         self.scheduler = Scheduler(self.kv, max_batched_tokens=128, max_running=SLOTS)
         if queue is not None:
             self.scheduler.waiting = queue
+        self._prefixes = prefixes
         self._chance = random.Random(seed)
         self._outstanding: Counter[str] = Counter()
         self._seen: dict[Sequence, int] = defaultdict(int)
@@ -86,13 +93,15 @@ class Simulation:
         self._order += 1
         length = self._chance.randint(*tenant.prompts)
         self._outstanding[tenant.key] += 1
+        own = length // 4 if self._prefixes else length
+        passage = self._chance.randrange(self._prefixes) if self._prefixes else 0
         self.scheduler.add(
             Sequence(
                 request_id=str(self._order),
-                token_ids=[0] * length,
+                token_ids=[-1 - passage] * (length - own) + [self._order] * own,
                 num_prompt=length,
                 params=SamplingParams(max_tokens=self._chance.randint(*tenant.outputs)),
-                share=Share(tenant.key, weight=tenant.weight),
+                share=Share(tenant.key, weight=tenant.weight, cache_salt=tenant.key.encode()),
                 priority=tenant.priority,
                 arrival=self.now,
                 order=self._order,
@@ -103,7 +112,8 @@ class Simulation:
         key = sequence.share.key
         self.scheduler.record_computed(sequence, count)
         prompt = min(sequence.num_computed, sequence.num_prompt)
-        self.service[key] += PROMPT_TOKEN_COST * max(0, prompt - self._seen[sequence])  # type: ignore[assignment]
+        first = max(self._seen[sequence], sequence.num_computed - count)
+        self.service[key] += PROMPT_TOKEN_COST * max(0, prompt - first)  # type: ignore[assignment]
         self._seen[sequence] = max(prompt, self._seen[sequence])
         if sequence.num_uncomputed == 0:
             sequence.token_ids.append(0)
@@ -150,6 +160,13 @@ def test_shares_of_different_shapes_get_the_same_service(blocks: int) -> None:
     simulation = Simulation(SHORT_IN_LONG_OUT, LONG_IN_SHORT_OUT, SHORT_AND_SHORT, blocks=blocks)
     simulation.run(120)
     assert simulation.scheduler.num_preemptions > 0 or blocks > 40
+    assert_fair(simulation)
+
+
+def test_prefix_hits_and_overtaking_within_a_share_keep_the_bound() -> None:
+    simulation = Simulation(LONG_IN_SHORT_OUT, Tenant("one"), Tenant("other"), blocks=400, prefixes=4)
+    simulation.run(300)
+    assert simulation.scheduler.prefix_hits > simulation.scheduler.prefix_queries / 4
     assert_fair(simulation)
 
 
