@@ -15,7 +15,7 @@ from tests.engine.tiny import make_checkpoint
 
 
 def test_thirteen_billion_weights_fit_into_seven_gigabytes_in_four_bits() -> None:
-    four, sixteen = (plan(SHAPES["13b"], weight_format, 0) for weight_format in ("int4", "bf16"))  # type: ignore[arg-type]
+    four, sixteen = (plan(SHAPES["13b"], weight_format, 0) for weight_format in ("int4", "bf16"))
     assert four.weights <= 7.0e9
     assert 25.9e9 < sixteen.weights < 26.1e9
     assert four.matrices / sum(
