@@ -31,10 +31,14 @@ def config(model: str = MODEL, **limits: Any) -> EngineConfig:
     return replace(settings, **({"max_queued_requests": 10_000, "max_queued_tokens": 10**8} | limits))
 
 
+def result_file(name: str) -> Path:
+    """Where today's result of that name lies."""
+    return RESULTS / f"{name}-{datetime.now(UTC):%Y-%m-%d}.json"
+
+
 def keep(name: str, result: Mapping[str, Any], plot: str | None = None) -> Path:
     """Writes ``NAME-DATE.json``, with date and machine, and the plot beside it; returns the path."""
-    now = datetime.now(UTC)
-    target = RESULTS / f"{name}-{now:%Y-%m-%d}.json"
+    now, target = datetime.now(UTC), result_file(name)
     whole = {"date": now.isoformat(timespec="seconds"), "machine": machine(), **result}
     target.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     if plot is not None:

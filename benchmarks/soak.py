@@ -8,7 +8,7 @@ a rule is broken:
 - open files and threads are, when all traffic has ended, as many as before it;
 - no request, sequence or handle is alive then, no KV block is held, the queue counts nothing;
 - ``check_integrity`` holds every 20 steps and at the end; the engine's thread never crashed;
-- a greedy and a seeded canary, sent with every sample, always have the same output;
+- a greedy and a seeded canary, sent again and again, always have the same output;
 - every request ends once, for a reason that its sender knows of; the engine is never without progress for two minutes.
 
 The traffic: prompts of 4 to 1,500 tokens in five shares of three classes, with and without a shared beginning or one
@@ -50,7 +50,7 @@ WORKERS, COROUTINES = 8, 4
 MEMORY_GROWTH = 0.02
 STEPS_PER_CHECK = 20
 STALL_S = 120.0
-DRAIN_S = 300.0
+DRAIN_S = 900.0
 SHARES = tuple(Share(f"share {number}", (1.0, 1.0, 2.0)[number % 3], bytes([number])) for number in range(5))
 LIVE = (engine_module._Request, Sequence, RequestHandle)
 
@@ -181,7 +181,14 @@ class Traffic:
             self._ended(end, deadline=deadline, left=False)
             return
         handle.abort()
-        self._ended(handle.result(DRAIN_S)[1], deadline=deadline, left=True)
+        self._left(handle, deadline)
+
+    def _left(self, handle: RequestHandle, deadline: bool) -> None:
+        """Waits for the end of a request whose reader went away."""
+        try:
+            self._ended(handle.result(DRAIN_S)[1], deadline=deadline, left=True)
+        except TimeoutError:
+            self.failures.append(f"request {handle.request_id} was left and does not end")
 
     async def _loop(self, chance: random.Random) -> None:
         await asyncio.gather(*(self._coroutine(random.Random(chance.random())) for _ in range(COROUTINES)))
@@ -200,8 +207,7 @@ class Traffic:
                         if isinstance(event, Finished):
                             self._ended(event, deadline=deadline, left=False)
             except TimeoutError:
-                last = await asyncio.to_thread(handle.result, DRAIN_S)
-                self._ended(last[1], deadline=deadline, left=True)
+                await asyncio.to_thread(self._left, handle, deadline)
             except Exception:
                 self.failures.append(traceback.format_exc())
 
@@ -269,18 +275,22 @@ class Soak:
         traffic = Traffic(self._engine, longest=self._longest)
         before, samples = self._sample(), []
         self._started = time.monotonic()
+        over = threading.Event()
+        canaries = threading.Thread(target=self._keep_checking, args=(over, found))
+        canaries.start()
         traffic.start()
         try:
             while time.monotonic() - self._started < seconds and not found and not traffic.failures:
                 time.sleep(self._sample_s)
-                self._check_canaries(found)
                 samples.append(self._sample())
                 if self._report:
                     print(json.dumps(asdict(samples[-1])), flush=True)
                 if self._engine.metrics()["seconds_without_progress"] > STALL_S:
                     found.append("requests wait and nothing advances")
         finally:
+            over.set()
             traffic.stop()
+            canaries.join(DRAIN_S)
         time.sleep(1.0)
         after, metrics = self._sample(), self._engine.metrics()
         found += traffic.failures + findings(before, samples, after)
@@ -317,6 +327,13 @@ class Soak:
         for _ in range(self._engine._config.kv_cache_tokens // self._longest + 1):
             prompt = tuple(chance.randrange(1, self._engine._vocab_size - 1) for _ in range(self._longest))
             self._finish(PromptTokens(prompt), SamplingParams(max_tokens=1))
+
+    def _keep_checking(self, over: threading.Event, found: list[str]) -> None:
+        while not over.wait(self._sample_s):
+            try:
+                self._check_canaries(found)
+            except Exception:
+                found.append(traceback.format_exc())
 
     def _check_canaries(self, found: list[str]) -> None:
         prompt = PromptTokens(tuple(range(3, 3 + min(90, self._longest // 2))))
