@@ -6,16 +6,17 @@ import pytest
 
 from benchmarks import fairness
 from benchmarks.fairness import A, B, Run, verdict
+from inference.engine.engine import Engine
 from tests.engine.tiny import make_checkpoint, make_config
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = make_checkpoint("llama")
-    start = fairness.Engine.start
+    start = Engine.start
     settings = make_config(max_running_requests=4, max_queued_requests=100)
     monkeypatch.setattr(fairness, "config", lambda **_: settings)
-    monkeypatch.setattr(fairness.Engine, "start", lambda settings: start(settings, checkpoint))
+    monkeypatch.setattr(Engine, "start", lambda settings: start(settings, checkpoint))
     monkeypatch.setattr(
         fairness, "_tokens", lambda chance, count: [chance.randrange(190) for _ in range(count)]
     )
