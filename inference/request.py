@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from inference.errors import InferenceError
 
@@ -79,10 +79,12 @@ class ChatMessage:
 
 @dataclass(frozen=True, slots=True)
 class PromptTokens:
-    """A tokenized prompt. The first ``public_prefix`` tokens are shared between all shares."""
+    """A tokenized prompt. The first ``public_prefix`` tokens are shared between all shares. ``messages``: what it was
+    rendered from, for a route whose other models must render it anew."""
 
     token_ids: tuple[int, ...]
     public_prefix: int = 0
+    messages: tuple[ChatMessage, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,3 +181,20 @@ class TextGenerator(Protocol):
         ...
 
     def stop(self) -> None: ...
+
+
+@runtime_checkable
+class Mortal(Protocol):
+    """A generator that knows whether it still works, as the engine does."""
+
+    @property
+    def died(self) -> bool: ...
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """A generator that also turns plain text into tokens and back, as the engine does."""
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def token_bytes(self, token_id: int) -> bytes: ...

@@ -54,7 +54,7 @@ _ERRORS: dict[str, type[InferenceError]] = {
         InferenceError,
     )
 }
-_ALWAYS_SENT = ("max_tokens", "temperature", "top_p", "stop", "ignore_eos")
+_ALWAYS_SENT = ("max_tokens", "temperature", "top_p", "stop")
 _NUMBERS = (
     "temperature",
     "top_p",
@@ -109,7 +109,7 @@ def whole_text(text: str, name: str) -> str:
 
 
 def sampling_to_json(params: SamplingParams) -> Json:
-    """OpenAI's own fields and ``ignore_eos``; of the others those that are not as always, since a server may refuse
+    """OpenAI's own fields; of the others those that are not as always, since a server may refuse
     fields that it does not know."""
     usual, body = SamplingParams(), {name: getattr(params, name) for name in _ALWAYS_SENT}
     others = {field.name: getattr(params, field.name) for field in fields(params)}

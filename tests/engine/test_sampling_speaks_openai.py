@@ -158,13 +158,7 @@ def test_parameters_travel_whole(params: SamplingParams) -> None:
 
 
 def test_other_servers_are_sent_only_what_was_asked_for() -> None:
-    assert set(sampling_to_json(SamplingParams())) == {
-        "max_tokens",
-        "temperature",
-        "top_p",
-        "stop",
-        "ignore_eos",
-    }
+    assert set(sampling_to_json(SamplingParams())) == {"max_tokens", "temperature", "top_p", "stop"}
 
 
 HALVES = {1: b"caf\xc3", 2: b"\xa9!", 3: b"", 4: b"ok"}

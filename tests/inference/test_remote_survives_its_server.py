@@ -3,54 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 
 import httpcore
 import pytest
 
 from inference.engine.remote import RemoteGenerator
 from inference.errors import EngineStopped, InferenceError
-from inference.request import Delta, Finished, PromptTokens, SamplingParams, Share
-
-ALICE = Share("acme", cache_salt=b"a")
-PROMPT = PromptTokens((5, 6))
-
-
-@contextmanager
-def answering(write: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[RemoteGenerator]:
-    """A generator whose server answers each completion as ``write`` does."""
-
-    class Server(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            self.send_response(200)
-            self.send_header("content-type", "text/event-stream; charset=utf-8")
-            self.end_headers()
-            write(self)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Keeps the tests' output clean."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    remote = RemoteGenerator(f"http://127.0.0.1:{server.server_port}", model="m", max_model_len=100)
-    try:
-        yield remote
-    finally:
-        remote.stop()
-        server.shutdown()
-        server.server_close()
-
-
-def frame(text: str, reason: str | None = None) -> bytes:
-    choice = {"text": text, "token_ids": [1], "finish_reason": reason}
-    return f"data: {json.dumps({'choices': [choice]}, ensure_ascii=False)}\n\n".encode()
+from inference.request import Delta, Finished, SamplingParams
+from tests.inference.scripted_server import ALICE, PROMPT, answering, frame
 
 
 @pytest.mark.parametrize("pieces", [1, 7])
@@ -64,7 +29,7 @@ def test_text_with_the_line_ends_of_unicode_arrives_whole(pieces: int) -> None:
             request.wfile.write(stream[start : start + size])
             request.wfile.flush()
 
-    with answering(write) as remote:
+    with answering(write) as (remote, _):
         got, end = remote.submit(PROMPT, SamplingParams(), share=ALICE).result(10)
     assert end.reason == "stop"
     assert got == text
@@ -74,7 +39,7 @@ def test_a_frame_that_breaks_off_ends_the_request_with_an_error() -> None:
     def write(request: BaseHTTPRequestHandler) -> None:
         request.wfile.write(frame("hello") + frame("cut")[:20])
 
-    with answering(write) as remote:
+    with answering(write) as (remote, _):
         events = list(remote.submit(PROMPT, SamplingParams(), share=ALICE))
     assert [event.text for event in events if isinstance(event, Delta)] == ["hello"]
     ends = [event for event in events if isinstance(event, Finished)]
@@ -127,7 +92,7 @@ def test_a_second_abort_does_not_break_off_the_closing_of_the_connection(
         await asyncio.sleep(0.1)
         await closing(connection)
 
-    with answering(write) as remote:
+    with answering(write) as (remote, _):
         handle = remote.submit(PROMPT, SamplingParams(), share=ALICE)
         events = iter(handle)
         assert isinstance(next(events), Delta)

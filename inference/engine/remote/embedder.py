@@ -15,7 +15,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from inference.embedder import Vectors
-from inference.engine.remote_client import OURS, checked, find_model, headers, time_limits, unreachable
+from inference.engine.remote.client import checked, find_model, headers, time_limits, unreachable
+from inference.engine.remote.dialects import OURS
 from inference.errors import InvalidRequest
 
 TEXTS_PER_REQUEST = 32

@@ -1,13 +1,13 @@
-"""What clients of the inference service share: how they sign, how long they wait, how they read answers and
-refusals, and what the makers of servers differ in."""
+"""What clients of a server share: how they sign, how long they wait, how they read answers and refusals."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -23,31 +23,10 @@ from inference.errors import (
 )
 from inference.request import Delta, Finished, FinishReason, GenerationEvent, Usage
 
-OURS = "tessera"
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """What a maker's completions understand beyond OpenAI's. ``separate``: prompts of different shares are kept
-    apart in the server's prefix cache, by ``salt`` or by ``extra`` fields of each request; else the operator must
-    say that there is no such cache."""
-
-    separate: bool = False
-    salt: bool = False
-    extra: wire.Json = field(default_factory=dict)
-    takes_tokens: bool = True
-
-
-DIALECTS = {
-    OURS: Dialect(separate=True, extra={"return_token_ids": True}),
-    "vllm": Dialect(separate=True, salt=True, extra={"return_token_ids": True}),
-    "llamacpp": Dialect(separate=True, extra={"cache_prompt": False}),
-    "Triton Inference Server": Dialect(takes_tokens=False),
-}
-"""By ``owned_by`` of a server's model list. TensorRT-LLM's refuses fields that it does not know, so that it and
-strangers get none."""
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
 MAX_LINE = 4 << 20
+MAX_REFUSAL = 64 << 10
+REFUSAL_TIMEOUT_S = MODELS_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 120.0
 STREAM_TIMEOUT_S = 35.0
@@ -87,12 +66,19 @@ class Passing(Exception):
         self.error, self.after_s, self.down = error, after_s, down
 
 
-def refusal(response: httpx.Response, *, ours: bool) -> Exception:
-    """What a bad response, read to its end, stands for: a :class:`Passing`, or the error for the caller. What our own
-    service says in its own words is its decision."""
+async def refusal(response: httpx.Response, *, ours: bool) -> Exception:
+    """What a bad response stands for: a :class:`Passing`, or the error for the caller. What our own service says in
+    its own words is its decision. Of a body that does not end its beginning is read."""
+    read = b""
+    with contextlib.suppress(httpx.HTTPError, TimeoutError):
+        async with asyncio.timeout(REFUSAL_TIMEOUT_S):
+            async for piece in response.aiter_bytes():
+                read += piece
+                if len(read) > MAX_REFUSAL:
+                    break
     try:
-        body = response.json()
-    except ValueError:
+        body = json.loads(read)
+    except (ValueError, RecursionError):
         body = None
     error = wire.error_from_json(body, response.status_code)
     after_s = 0.0
@@ -127,9 +113,12 @@ async def _lines(response: httpx.Response) -> AsyncIterator[str]:
     yield rest.decode()
 
 
-async def events(response: httpx.Response, usage: Usage, started: float) -> AsyncIterator[GenerationEvent]:
-    """The events of a completion's SSE stream; the last is the one ``Finished``. ``usage``: before the server's own
-    count. Raises :class:`Passing` for a stream that breaks off or cannot be read."""
+async def events(
+    response: httpx.Response, read: Callable[[wire.Json], Delta], usage: Usage, started: float
+) -> AsyncIterator[GenerationEvent]:
+    """The events of a completion's SSE stream; the last is the one ``Finished``. ``read``: a choice as a piece of
+    output; ``usage``: before the server's own count. Raises :class:`Passing` for a stream that breaks off or cannot
+    be read."""
     reason: FinishReason | None = None
     try:
         async for line in _lines(response):
@@ -145,9 +134,9 @@ async def events(response: httpx.Response, usage: Usage, started: float) -> Asyn
                 yield Finished("error", usage, wire.error_from_json(body, response.status_code))
                 return
             for choice in body.get("choices", ()):
-                tokens = tuple(choice.get("token_ids") or ())
-                if choice.get("text") or tokens:
-                    yield Delta(choice.get("text") or "", tokens)
+                piece = read(choice)
+                if piece.text or piece.token_ids:
+                    yield piece
                 reason = choice.get("finish_reason") or reason
     except httpx.HTTPError as broken:
         raise Passing(EngineStopped(f"The inference service went away: {broken}")) from broken
@@ -176,7 +165,8 @@ def find_model(
     end = time.monotonic() + wait_s
     while True:
         try:
-            with httpx.Client(base_url=base_url, headers=headers(api_key), timeout=time_limits()) as client:
+            limits = time_limits(MODELS_TIMEOUT_S)
+            with httpx.Client(base_url=base_url, headers=headers(api_key), timeout=limits) as client:
                 listed: list[dict[str, Any]] = checked(client.get("/v1/models"))["data"]
             for entry in listed:
                 if entry["id"] == model if model else entry.get("task", "generate") == task:
