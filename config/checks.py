@@ -13,6 +13,7 @@ from django.core.checks import CheckMessage, Error, register
 from config.env import Env, env, names
 from inference import catalog
 from inference.errors import InferenceError
+from inference.routes import parse_remotes, parse_routes
 
 WEAK_SECRETS = ("changeme", "change-me", "secret", "insecure", "django-insecure", "password", "default")
 
@@ -49,6 +50,10 @@ def findings(e: Env) -> Iterator[CheckMessage]:
             catalog.find(name)
         except InferenceError as error:
             yield Error(f"{variable}: {error}", hint=error.hint, id="tessera.E001")
+    try:
+        parse_routes(e.routes, parse_remotes(e.remotes))
+    except InferenceError as error:
+        yield Error(str(error), hint=error.hint, id="tessera.E003")
     if e.inference_url and not e.inference_api_key:
         yield Error(
             "TESSERA_INFERENCE_URL is set without TESSERA_INFERENCE_API_KEY.",

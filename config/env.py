@@ -63,6 +63,19 @@ class Env(BaseSettings):
     inference_api_key: str = Field(
         "", description="Bearer key between the web processes and the inference service."
     )
+    remotes: str = Field(
+        "", description="Servers besides the engine, as JSON: `{NAME: {url, tokenizer, ...}}`; see models.md."
+    )
+    routes: str = Field(
+        "",
+        description="Who answers for which model, as `NAME = BACKEND, BACKEND; ...`; the first is the default. Empty: the engine.",
+    )
+    price_per_hour: float = Field(
+        0.0, description="What an hour of the engine's machine costs, for the cost of tokens in the metrics."
+    )
+    metrics_key: str = Field(
+        "", description="Bearer key of who reads `/metrics`. Empty: only a signed-in operator may."
+    )
     model: str = Field(
         "qwen2.5-coder-0.5b-instruct", description="The language model, by its name in the catalog."
     )

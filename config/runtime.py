@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from config.env import env
 from inference import runtime
+from inference.routes import parse_remotes, parse_routes
 
 
 def runtime_config() -> runtime.RuntimeConfig:
-    """The models that the settings name."""
+    """The models that the settings name. Raises ``InvalidRequest`` for routes that lead nowhere."""
     e = env()
+    remotes = parse_remotes(e.remotes)
     return runtime.RuntimeConfig(
         generator=e.model,
         embedder=e.embedding_model,
@@ -19,6 +21,9 @@ def runtime_config() -> runtime.RuntimeConfig:
         kv_cache_tokens=e.kv_cache_tokens,
         max_model_len=e.max_model_len,
         num_threads=e.num_threads,
+        price_per_hour=e.price_per_hour,
+        remotes=remotes,
+        routes=parse_routes(e.routes, remotes),
         remote_url=e.inference_url or None,
         remote_api_key=e.inference_api_key,
     )

@@ -185,10 +185,13 @@ class TextGenerator(Protocol):
 
 @runtime_checkable
 class Mortal(Protocol):
-    """A generator that knows whether it still works, as the engine does."""
+    """A generator that knows whether it still works, as the engine does. ``died``: for good."""
 
     @property
     def died(self) -> bool: ...
+
+    @property
+    def recovering(self) -> bool: ...
 
 
 @runtime_checkable

@@ -12,19 +12,25 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from inference import catalog
 from inference.config import EngineConfig, Kernels
 from inference.embedder import Embedder, SentenceTransformerEmbedder
 from inference.engine.lane import ComputeLane
-from inference.errors import InferenceError, LoadingFailed, NotReady, WeightsMissing
+from inference.errors import InferenceError, InvalidRequest, LoadingFailed, NotReady, WeightsMissing
 from inference.pins import CATALOG
-from inference.request import TextGenerator
+from inference.request import Mortal, TextGenerator
+from inference.routes import ENGINE, Remote, Route
+
+if TYPE_CHECKING:
+    from inference.engine.routed import Backend
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 State = Literal["loading", "ready", "restarting", "failed"]
 ENGINE_DIED = "The engine failed; its process must be restarted. The log says why."
 ENGINE_RESTARTS = "The engine crashed and is started again; the log says why."
@@ -32,22 +38,12 @@ RETRY_FAILED_S = 5.0
 """How often a service whose models failed is asked whether it was mended."""
 
 
-@runtime_checkable
-class Mortal(Protocol):
-    """A generator that knows whether it still works, as the engine does. ``died``: for good."""
-
-    @property
-    def died(self) -> bool: ...
-
-    @property
-    def recovering(self) -> bool: ...
-
-
 @dataclass(frozen=True, slots=True)
 class RuntimeConfig:
     """Which models to run and where. Names are of the catalogue; ``generator`` and ``embedder`` may also
     be paths of a GGUF file, a safetensors folder or a sentence-transformers folder. With a
-    ``remote_url`` both models are asked for over the network instead and nothing is loaded."""
+    ``remote_url`` both models are asked for over the network instead and nothing is loaded. With ``routes`` each
+    name is answered by its backends; without, the generator answers whatever is asked for."""
 
     generator: str = "qwen2.5-coder-0.5b-instruct"
     embedder: str = "all-MiniLM-L6-v2"
@@ -63,6 +59,9 @@ class RuntimeConfig:
     max_running_requests: int = 32
     max_queued_requests: int = 256
     num_threads: int = 0
+    price_per_hour: float = 0.0
+    remotes: tuple[Remote, ...] = ()
+    routes: tuple[Route, ...] = ()
     remote_url: str | None = None
     remote_api_key: str = ""
     remote_model: str | None = None
@@ -77,15 +76,16 @@ class Runtime:
         self._settled = threading.Event()
         self._state: State = "loading"
         self._detail = detail
-        self._generator: TextGenerator | None = None
+        self._generators: tuple[TextGenerator, ...] = ()
         self._embedder: Embedder | None = None
         self._stopped = False
+        self.routed = False
 
     @classmethod
     def of(cls, generator: TextGenerator | None = None, embedder: Embedder | None = None) -> Runtime:
         """A runtime that is ready with the given models."""
         runtime = cls()
-        runtime._set(generator=generator, embedder=embedder)
+        runtime._set(*([generator] if generator is not None else []), embedder=embedder)
         runtime._settle("ready", "The models are ready.")
         return runtime
 
@@ -99,13 +99,13 @@ class Runtime:
     @property
     def engine_died(self) -> bool:
         """Whether the models were ready and their engine died since; only a new process mends that."""
-        generator: object = self._generator
+        generator: object = next(iter(self._generators), None)
         return isinstance(generator, Mortal) and generator.died
 
     @property
     def engine_recovering(self) -> bool:
         """Whether the engine crashed and is about to be started again."""
-        generator: object = self._generator
+        generator: object = next(iter(self._generators), None)
         return isinstance(generator, Mortal) and generator.recovering
 
     @property
@@ -117,10 +117,24 @@ class Runtime:
 
     @property
     def generator(self) -> TextGenerator:
-        """Raises ``NotReady`` while there is none, ``LoadingFailed`` when none will come."""
-        if self._generator is None:
+        """That of the first route. Raises ``NotReady`` while there is none, ``LoadingFailed`` when none will come."""
+        if not self._generators:
             raise self._absent()
-        return self._generator
+        return self._generators[0]
+
+    @property
+    def generators(self) -> tuple[TextGenerator, ...]:
+        """One for each route, the default one first. Raises as :attr:`generator` does."""
+        _ = self.generator
+        return self._generators
+
+    def generator_of(self, model: str) -> TextGenerator:
+        """The generator that answers for a model's name: the default one without a name, and for any name where
+        there are no routes. Raises ``InvalidRequest``, and as :attr:`generator` does."""
+        for generator in self.generators:
+            if model in ("", generator.model_name) or not self.routed:
+                return generator
+        raise InvalidRequest(f"There is no model {model}.", hint="GET /v1/models lists those that there are.")
 
     @property
     def embedder(self) -> Embedder:
@@ -138,9 +152,9 @@ class Runtime:
         """Stops the generator; what is still loading is stopped when it arrives."""
         with self._lock:
             self._stopped = True
-            generator, self._generator = self._generator, None
+            generators, self._generators = self._generators, ()
             self._detail = "The models were stopped."
-        if generator is not None:
+        for generator in generators:
             generator.stop()
 
     def _absent(self) -> NotReady:
@@ -152,13 +166,13 @@ class Runtime:
             if not self._stopped:
                 self._detail = detail
 
-    def _set(self, *, generator: TextGenerator | None = None, embedder: Embedder | None = None) -> None:
+    def _set(self, *generators: TextGenerator, embedder: Embedder | None = None) -> None:
         with self._lock:
             self._embedder = embedder or self._embedder
             if not self._stopped:
-                self._generator = generator or self._generator
+                self._generators = generators or self._generators
                 return
-        if generator is not None:
+        for generator in generators:
             generator.stop()
 
     def _settle(self, state: State, detail: str) -> None:
@@ -172,12 +186,12 @@ class Runtime:
 def load(config: RuntimeConfig, runtime: Runtime) -> None:
     """Loads the embedder, then the generator, into ``runtime``. Never raises: failures become its state."""
     try:
-        if config.remote_url is not None:
-            _connect_in_the_end(config, config.remote_url, runtime)
+        embedder, engine = _sources(config, runtime)
+        runtime._set(embedder=embedder())
+        if config.routes:
+            _open_routes(config, runtime, engine)
         else:
-            lane = ComputeLane()
-            runtime._set(embedder=_load_embedder(config, runtime, lane))
-            runtime._set(generator=_load_generator(config, runtime, lane))
+            runtime._set(engine())
         runtime._settle("ready", "The models are ready.")
     except InferenceError as error:
         logger.error("loading the models failed: %s", error)
@@ -196,12 +210,12 @@ def load_in_background(config: RuntimeConfig) -> Runtime:
     return runtime
 
 
-def _connect_in_the_end(config: RuntimeConfig, url: str, runtime: Runtime) -> None:
+def _connect_in_the_end(url: str, runtime: Runtime, connect: Callable[[], T]) -> T:
     """Says at once that the service's models failed, and still connects once somebody has mended it."""
     runtime._say(f"Waiting for the inference service at {url}.")
     while True:
         try:
-            return _connect(config, url, runtime)
+            return connect()
         except LoadingFailed as error:
             logger.error("the inference service at %s failed: %s", url, error)
             runtime._settle("failed", f"The inference service failed: {error} {error.hint}")
@@ -210,20 +224,86 @@ def _connect_in_the_end(config: RuntimeConfig, url: str, runtime: Runtime) -> No
             time.sleep(RETRY_FAILED_S)
 
 
-def _connect(config: RuntimeConfig, url: str, runtime: Runtime) -> None:
+def _sources(
+    config: RuntimeConfig, runtime: Runtime
+) -> tuple[Callable[[], Embedder], Callable[[], TextGenerator]]:
+    """How to get the embedder and the engine: in this process or, over the network, from the service."""
+    if config.remote_url is None:
+        lane = ComputeLane()
+        return partial(_load_embedder, config, runtime, lane), partial(_load_generator, config, runtime, lane)
     from inference.engine.remote import RemoteEmbedder, RemoteGenerator
 
-    key, for_ever, stopped = config.remote_api_key, float("inf"), lambda: runtime._stopped
-    runtime._set(
-        embedder=RemoteEmbedder.connect(
-            url, api_key=key, model=config.remote_embedding_model, wait_s=for_ever, cancelled=stopped
-        )
+    url = config.remote_url
+    options: dict[str, Any] = {
+        "api_key": config.remote_api_key,
+        "wait_s": float("inf"),
+        "cancelled": lambda: runtime._stopped,
+    }
+    embedder = partial(RemoteEmbedder.connect, url, model=config.remote_embedding_model, **options)
+    engine = partial(RemoteGenerator.connect, url, model=config.remote_model, **options)
+    return (
+        partial(_connect_in_the_end, url, runtime, embedder),
+        partial(_connect_in_the_end, url, runtime, engine),
     )
-    runtime._set(
-        generator=RemoteGenerator.connect(
-            url, api_key=key, model=config.remote_model, wait_s=for_ever, cancelled=stopped
+
+
+def _open_routes(config: RuntimeConfig, runtime: Runtime, engine: Callable[[], TextGenerator]) -> None:
+    """Connects the servers of the routes and, where one leads there, loads the engine. A server that is away is
+    connected when it comes; one that is not safe to use is an error now and left out then."""
+    from inference.engine.routed import Backend, RoutedGenerator
+
+    backends = {name: Backend(name) for name in (ENGINE, *(remote.name for remote in config.remotes))}
+    routes = [RoutedGenerator(r.model, [backends[name] for name in r.backends]) for r in config.routes]
+    runtime.routed = True
+    for remote in config.remotes:
+        runtime._say(f"Connecting {remote.name}.")
+        _open_remote(remote, backends[remote.name], runtime)
+    if routes[0].ready:  # it can answer while the engine loads
+        runtime._set(*routes)
+    if any(ENGINE in route.backends for route in config.routes):
+        backends[ENGINE].open = engine()
+    while not routes[0].ready and not runtime._stopped:
+        runtime._say(f"Waiting for a server that answers for {routes[0].model_name}.")
+        time.sleep(RETRY_FAILED_S / 10)
+    runtime._set(*routes)
+
+
+def _open_remote(remote: Remote, backend: Backend, runtime: Runtime) -> None:
+    """Raises ``InvalidRequest`` for a server that must not be used."""
+    from inference.engine.remote import RemoteGenerator
+    from inference.loading.tokenizer import load_tokenizer
+
+    def connect() -> None:
+        backend.open = RemoteGenerator.connect(
+            remote.url,
+            api_key=remote.key,
+            model=remote.model or None,
+            tokenizer=tokenizer,
+            salted_cache=remote.prefix_cache_off,
+            max_model_len=remote.max_model_len,
+            owned_by=remote.server,
+            max_running=remote.max_running,
+            token_timeout_s=remote.token_timeout_s,
         )
-    )
+        if runtime._stopped:
+            backend.open.stop()
+
+    def connect_in_the_end() -> None:
+        while backend.open is None and not runtime._stopped:
+            time.sleep(RETRY_FAILED_S)
+            try:
+                connect()
+            except InferenceError as error:
+                backend.refusal = error if isinstance(error, NotReady) else NotReady(str(error))
+
+    tokenizer = load_tokenizer(Path(remote.tokenizer)) if remote.tokenizer else None
+    try:
+        connect()
+    except InvalidRequest:
+        raise
+    except InferenceError as error:
+        logger.warning("the backend %s is not there yet: %s", remote.name, error)
+        threading.Thread(target=connect_in_the_end, name=f"connect-{remote.name}", daemon=True).start()
 
 
 def _load_embedder(config: RuntimeConfig, runtime: Runtime, lane: ComputeLane) -> Embedder:
@@ -250,6 +330,7 @@ def _load_generator(config: RuntimeConfig, runtime: Runtime, lane: ComputeLane) 
             max_running_requests=config.max_running_requests,
             max_queued_requests=config.max_queued_requests,
             num_threads=config.num_threads,
+            price_per_hour=config.price_per_hour,
         ),
         lane=lane,
     )

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, cast, get_args, runtime_checkable
+from typing import Any, cast, get_args
 
 from inference import wire
 from inference.choices import Choices, Kind
@@ -30,7 +30,16 @@ from inference.engine.metrics import Observable, exposition
 from inference.errors import InferenceError, InvalidRequest, LoadingFailed, NotReady, Overloaded
 from inference.exchange import Exchange, Message, Receive, Refused, Send
 from inference.quantization.base import WeightFormat
-from inference.request import Delta, Finished, GenerationEvent, Handle, PromptTokens
+from inference.request import (
+    Delta,
+    Finished,
+    GenerationEvent,
+    Handle,
+    PromptTokens,
+    TextEncoder,
+    TextGenerator,
+)
+from inference.routes import parse_remotes, parse_routes
 from inference.runtime import Runtime, RuntimeConfig, load_in_background
 
 MAX_TEXTS = 2_048
@@ -39,15 +48,6 @@ BATCH_THREADS = 2
 """Threads of their own for passages: queries and prompts never wait for one behind them."""
 OPEN_PATHS = ("/healthz", "/readyz")
 EVENT_STREAM = "text/event-stream; charset=utf-8"
-
-
-@runtime_checkable
-class TextEncoder(Protocol):
-    """A generator that also turns plain text into tokens and back, as the engine does."""
-
-    def encode(self, text: str) -> list[int]: ...
-
-    def token_bytes(self, token_id: int) -> bytes: ...
 
 
 class InferenceApp:
@@ -160,10 +160,9 @@ class InferenceApp:
             sizes = {"dimension": embedder.dimension, "max_tokens": embedder.max_tokens}
             entries.append(_entry(embedder.name, "embed", sizes))
         with contextlib.suppress(NotReady):
-            generator = runtime.generator
-            entries.append(
-                _entry(generator.model_name, "generate", {"max_model_len": generator.max_model_len})
-            )
+            for generator in runtime.generators:
+                sizes = {"max_model_len": generator.max_model_len}
+                entries.append(_entry(generator.model_name, "generate", sizes))
         if runtime.state == "failed":
             raise LoadingFailed(runtime.detail)
         if runtime.state != "ready" and len(entries) < 2:
@@ -174,21 +173,22 @@ class InferenceApp:
 
     async def _tokenize(self, exchange: Exchange) -> None:
         body = await exchange.json()
-        generator = self.runtime.generator
+        generator = self._asked(body)
         if "messages" in body:
             messages = wire.messages_from_json(body)
             prompt = await asyncio.to_thread(generator.render_chat, messages)
         else:
-            prompt = PromptTokens(await asyncio.to_thread(self._encode, wire.text_from_json(body, "prompt")))
+            text = wire.text_from_json(body, "prompt")
+            prompt = PromptTokens(await asyncio.to_thread(_encode, generator, text))
         answer = {"count": len(prompt.token_ids), "tokens": list(prompt.token_ids)}
         sizes = {"max_model_len": generator.max_model_len, "public_prefix": prompt.public_prefix}
         await exchange.answer(200, answer | sizes)
 
-    def _encode(self, text: str) -> tuple[int, ...]:
-        generator = self.runtime.generator
-        if not isinstance(generator, TextEncoder):
-            raise InvalidRequest("This model takes prompts as token ids or as messages.")
-        return tuple(generator.encode(text))
+    def _asked(self, body: wire.Json) -> TextGenerator:
+        """The generator that the request names. Raises ``NotReady``, and ``InvalidRequest`` where there is no such
+        model."""
+        model = body.get("model")
+        return self.runtime.generator_of(model if isinstance(model, str) else "")
 
     async def _embeddings(self, exchange: Exchange) -> None:
         body = await exchange.json()
@@ -231,16 +231,17 @@ class InferenceApp:
         body = await exchange.json()
         given = body.get("prompt")
         if isinstance(given, str):
-            prompt = PromptTokens(await asyncio.to_thread(self._encode, given))
+            prompt = PromptTokens(await asyncio.to_thread(_encode, self._asked(body), given))
         else:
             token_ids = wire.token_ids_from_json(given)
-            prompt = PromptTokens(token_ids, wire.public_prefix_from_json(body, len(token_ids)))
+            messages = tuple(wire.messages_from_json(body)) if body.get("messages") else ()
+            prompt = PromptTokens(token_ids, wire.public_prefix_from_json(body, len(token_ids)), messages)
         await self._generate(exchange, body, prompt, "text_completion", "text")
 
     async def _chat(self, exchange: Exchange) -> None:
         body = await exchange.json()
         messages = wire.messages_from_json(body)
-        prompt = await asyncio.to_thread(self.runtime.generator.render_chat, messages)
+        prompt = await asyncio.to_thread(self._asked(body).render_chat, messages)
         shape = "chat.completion.chunk" if body.get("stream") is True else "chat.completion"
         kind: Kind = "delta" if body.get("stream") is True else "message"
         await self._generate(exchange, body, prompt, shape, kind)
@@ -248,7 +249,7 @@ class InferenceApp:
     async def _generate(
         self, exchange: Exchange, body: wire.Json, prompt: PromptTokens, shape: str, kind: Kind
     ) -> None:
-        generator = self.runtime.generator
+        generator = self._asked(body)
         token_bytes = generator.token_bytes if isinstance(generator, TextEncoder) else lambda _: b""
         choices = Choices(kind, token_bytes, as_ids=body.get("return_tokens_as_token_ids") is True)
         handle = generator.submit(
@@ -313,6 +314,12 @@ class InferenceApp:
                     await exchange.answer(200, body | {"usage": wire.usage_to_json(event.usage)})
         finally:
             handle.abort()
+
+
+def _encode(generator: TextGenerator, text: str) -> tuple[int, ...]:
+    if not isinstance(generator, TextEncoder):
+        raise InvalidRequest("This model takes prompts as token ids or as messages.")
+    return tuple(generator.encode(text))
 
 
 async def _until_gone(exchange: Exchange, handle: Handle) -> AsyncIterator[GenerationEvent | None]:
@@ -382,6 +389,7 @@ def config_from_environment() -> RuntimeConfig:
     if kernels not in get_args(Kernels):
         raise InvalidRequest(f"TESSERA_KERNELS must be one of {', '.join(get_args(Kernels))}.")
     folder = read("TESSERA_MODELS_DIR")
+    remotes = parse_remotes(_secret("TESSERA_REMOTES"))
     try:
         return RuntimeConfig(
             generator=read("TESSERA_MODEL", defaults.generator),
@@ -394,22 +402,24 @@ def config_from_environment() -> RuntimeConfig:
             kv_cache_tokens=int(read("TESSERA_KV_CACHE_TOKENS", defaults.kv_cache_tokens)),
             max_model_len=int(read("TESSERA_MAX_MODEL_LEN", defaults.max_model_len)),
             num_threads=int(read("TESSERA_NUM_THREADS", defaults.num_threads)),
+            price_per_hour=float(read("TESSERA_PRICE_PER_HOUR", defaults.price_per_hour)),
+            remotes=remotes,
+            routes=parse_routes(read("TESSERA_ROUTES", ""), remotes),
         )
     except ValueError as error:
-        raise InvalidRequest(f"A setting of the inference service is not a whole number: {error}.") from error
+        raise InvalidRequest(f"A setting of the inference service is not a number: {error}.") from error
 
 
-def _key_from_environment() -> str:
-    """``TESSERA_INFERENCE_API_KEY``, or the contents of the file that ``TESSERA_INFERENCE_API_KEY_FILE``
-    names."""
-    file = os.environ.get("TESSERA_INFERENCE_API_KEY_FILE")
-    return Path(file).read_text("utf-8").strip() if file else os.environ.get("TESSERA_INFERENCE_API_KEY", "")
+def _secret(variable: str) -> str:
+    """The variable, or the contents of the file that ``VARIABLE_FILE`` names."""
+    file = os.environ.get(f"{variable}_FILE")
+    return Path(file).read_text("utf-8").strip() if file else os.environ.get(variable, "")
 
 
 def create_app(runtime: Runtime | None = None, api_key: str | None = None) -> InferenceApp:
     """The application; without arguments it reads the environment and loads the models once it is
     started."""
-    key = _key_from_environment() if api_key is None else api_key
+    key = _secret("TESSERA_INFERENCE_API_KEY") if api_key is None else api_key
     if runtime is not None:
         return InferenceApp(lambda: runtime, key)
     config = config_from_environment()

@@ -20,6 +20,7 @@ from tokenizers.models import BPE
 
 from inference.errors import InvalidRequest, WeightsCorrupt
 from inference.loading.chat_template import ChatTemplate, Piece
+from inference.loading.gguf import GgufFile
 from inference.request import ChatMessage, PromptTokens
 
 _CONTROL, _USER_DEFINED = 3, 4
@@ -280,3 +281,13 @@ def tokenizer_from_folder(folder: Path, eos_token_ids: Sequence[int] = ()) -> To
         chat_template=template,
         template_variables={k: v for k, v in (("bos_token", bos), ("eos_token", eos)) if v is not None},
     )
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a GGUF file or a folder; weights are not read. Raises ``WeightsCorrupt``."""
+    if path.is_dir():
+        return tokenizer_from_folder(path)
+    try:
+        return tokenizer_from_gguf(GgufFile(path).metadata)
+    except KeyError as error:
+        raise WeightsCorrupt(f"{path.name} lacks the metadata key {error}.") from error

@@ -1,0 +1,267 @@
+"""One model's name, several backends: the first that takes a request answers it.
+
+What always holds: another backend is asked only while no piece of the answer was delivered, and never for what is wrong
+with the request itself; a prompt is rendered anew for each backend, by its own tokenizer and template; what
+cannot be rendered anew (token ids, logprobs, stop tokens: numbers of one vocabulary) has no fallback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
+
+from inference.engine.metrics import LiveRequest, Observable
+from inference.errors import (
+    DeadlineExceeded,
+    InferenceError,
+    InvalidRequest,
+    NotReady,
+    PromptTooLong,
+)
+from inference.request import (
+    ChatMessage,
+    Finished,
+    GenerationEvent,
+    Handle,
+    Mortal,
+    Priority,
+    PromptTokens,
+    SamplingParams,
+    Share,
+    TextEncoder,
+    TextGenerator,
+)
+
+logger = logging.getLogger(__name__)
+
+OF_THE_REQUEST = (InvalidRequest, PromptTooLong, DeadlineExceeded)
+"""Errors that no other backend would mend."""
+
+
+class Backend:
+    """A generator under its name in the settings, which may come later or never."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.open: TextGenerator | None = None
+        self.refusal: InferenceError = NotReady(f"The backend {name} is not connected.")
+
+    def generator(self) -> TextGenerator:
+        """Raises why there is none."""
+        if self.open is None:
+            raise self.refusal
+        return self.open
+
+
+class RoutedGenerator:
+    """A :class:`inference.request.TextGenerator` of several, in the order in which they are asked. Thread-safe."""
+
+    def __init__(self, model_name: str, backends: Sequence[Backend]) -> None:
+        self.model_name = model_name
+        self._backends = tuple(backends)
+        self._answered: Counter[str] = Counter()
+        self._passed_over: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def max_model_len(self) -> int:
+        """The least of those that are there, so that a prompt fits whichever answers."""
+        lengths = [backend.open.max_model_len for backend in self._backends if backend.open is not None]
+        return min(lengths, default=0)
+
+    @property
+    def ready(self) -> bool:
+        """Whether any backend is there."""
+        return self.max_model_len > 0
+
+    @property
+    def died(self) -> bool:
+        """Whether every backend is an engine that died."""
+        return all(engine is not None and engine.died for engine in self._engines())
+
+    @property
+    def recovering(self) -> bool:
+        """Whether every backend is an engine, and one is about to be started again."""
+        engines = self._engines()
+        return None not in engines and any(engine is not None and engine.recovering for engine in engines)
+
+    def submit(
+        self,
+        prompt: PromptTokens,
+        params: SamplingParams,
+        *,
+        share: Share,
+        priority: Priority = Priority.INTERACTIVE,
+        deadline_s: float | None = None,
+    ) -> RoutedHandle:
+        """See ``TextGenerator.submit``. Raises the first backend's refusal when all refuse."""
+        return RoutedHandle(self, self._offers(prompt, params, share, priority, deadline_s))
+
+    def _offers(
+        self,
+        prompt: PromptTokens,
+        params: SamplingParams,
+        share: Share,
+        priority: Priority,
+        deadline_s: float | None,
+    ) -> Iterator[tuple[str, Handle]]:
+        """The request as each backend takes it in, one after the other."""
+        started = time.monotonic()
+        bound = params.logprobs is not None or params.stop_token_ids or not prompt.messages
+        first: InferenceError | None = None
+        for backend in self._backends[:1] if bound else self._backends:
+            left = None if deadline_s is None else deadline_s - (time.monotonic() - started)
+            try:
+                generator = backend.generator()
+                own = prompt if bound else generator.render_chat(prompt.messages)
+                handle = generator.submit(own, params, share=share, priority=priority, deadline_s=left)
+            except OF_THE_REQUEST:
+                raise
+            except InferenceError as error:
+                self.pass_over(backend.name, error)
+                first = first or error
+            else:
+                yield backend.name, handle
+        if first is not None:
+            raise first
+
+    def pass_over(self, backend: str, error: InferenceError) -> None:
+        logger.warning("%s: the backend %s did not answer: %s", self.model_name, backend, error.code)
+        self._passed_over[backend, error.code] += 1
+
+    def note_answer(self, backend: str) -> None:
+        self._answered[backend] += 1
+
+    def render_chat(self, messages: Sequence[ChatMessage]) -> PromptTokens:
+        """The prompt of the first backend that is there. It keeps its messages, for the others."""
+        return replace(self._first().render_chat(messages), messages=tuple(messages))
+
+    def count_tokens(self, text: str) -> int:
+        return self._first().count_tokens(text)
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of plain text in the vocabulary of the first backend."""
+        return self._encoder().encode(text)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self._encoder().token_bytes(token_id)
+
+    def metrics(self) -> dict[str, float]:
+        """Those of each backend, and how often each answered or was passed over, and why."""
+        values: dict[str, float] = {}
+        for backend in self._backends:
+            name, up = f'backend="{backend.name}"', 0.0
+            with contextlib.suppress(InferenceError):
+                values |= backend.generator().metrics()
+                up = 1.0
+            values[f"backend_up{{{name}}}"] = up
+            values[f"backend_requests_total{{{name}}}"] = float(self._answered[backend.name])
+        for (backend_name, code), count in list(self._passed_over.items()):
+            values[f'backend_passed_over_total{{backend="{backend_name}",reason="{code}"}}'] = float(count)
+        return values
+
+    def live(self) -> list[LiveRequest]:
+        rows: list[LiveRequest] = []
+        for backend in self._backends:
+            there: object = backend.open
+            if isinstance(there, Observable):
+                with contextlib.suppress(InferenceError):
+                    rows += there.live()
+        return rows
+
+    def stop(self) -> None:
+        """Stops the backends, also where other routes lead to them."""
+        for backend in self._backends:
+            if backend.open is not None:
+                backend.open.stop()
+
+    def _first(self) -> TextGenerator:
+        there = next((backend for backend in self._backends if backend.open is not None), self._backends[0])
+        return there.generator()
+
+    def _engines(self) -> list[Mortal | None]:
+        """The backends that may die, None for each other one."""
+        there: list[object] = [backend.open for backend in self._backends]
+        return [each if isinstance(each, Mortal) else None for each in there]
+
+    def _encoder(self) -> TextEncoder:
+        generator: object = self._backends[0].generator()
+        if not isinstance(generator, TextEncoder):
+            raise InvalidRequest("This model takes prompts as token ids or as messages.")
+        return generator
+
+
+class RoutedHandle:
+    """A request at the backend that answers it; see :class:`inference.request.Handle`. Has one reader."""
+
+    def __init__(self, route: RoutedGenerator, offers: Iterator[tuple[str, Handle]]) -> None:
+        """Raises what ``offers`` does."""
+        self._route, self._offers = route, offers
+        self._aborted = self._begun = False
+        self._backend, self.handle = next(offers)
+        self.request_id = self.handle.request_id
+
+    def __iter__(self) -> Iterator[GenerationEvent]:
+        return _Events(self)
+
+    def __aiter__(self) -> AsyncIterator[GenerationEvent]:
+        return _AsyncEvents(self)
+
+    def abort(self) -> None:
+        """Takes no lock, like that of ``RequestHandle``; :meth:`look` looks at what is set here."""
+        self._aborted = True
+        self.handle.abort()
+
+    def result(self, timeout_s: float | None = None) -> tuple[str, Finished]:
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            text, last = self.handle.result(None if end is None else max(0.0, end - time.monotonic()))
+            self._begun = self._begun or bool(text)
+            if not self.asks_another(last):
+                return text, last
+
+    def asks_another(self, event: GenerationEvent) -> bool:
+        """Looks at each event: whether another backend has the request now, and the event is of no account."""
+        if self._begun or self._aborted or not isinstance(event, Finished) or event.error is None:
+            if not self._begun:
+                self._route.note_answer(self._backend)
+            self._begun = True
+            return False
+        if isinstance(event.error, OF_THE_REQUEST):
+            return False
+        self._route.pass_over(self._backend, event.error)
+        try:
+            self._backend, self.handle = next(self._offers)
+        except (InferenceError, StopIteration):
+            return False
+        if self._aborted:
+            self.handle.abort()
+        return True
+
+
+class _Events(Iterator[GenerationEvent]):
+    def __init__(self, handle: RoutedHandle) -> None:
+        self._handle, self._inner = handle, iter(handle.handle)
+
+    def __next__(self) -> GenerationEvent:
+        while self._handle.asks_another(event := next(self._inner)):
+            self._inner = iter(self._handle.handle)
+        return event
+
+
+class _AsyncEvents(AsyncIterator[GenerationEvent]):
+    def __init__(self, handle: RoutedHandle) -> None:
+        self._handle, self._inner = handle, aiter(handle.handle)
+
+    async def __anext__(self) -> GenerationEvent:
+        while await self._asks_another(event := await anext(self._inner)):
+            self._inner = aiter(self._handle.handle)
+        return event
+
+    async def _asks_another(self, event: GenerationEvent) -> bool:
+        if isinstance(event, Finished):  # asking takes a round trip
+            return await asyncio.to_thread(self._handle.asks_another, event)
+        return self._handle.asks_another(event)
