@@ -6,12 +6,16 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
+from config.engine_page import engine_page
 from config.health import healthz, readyz
+from config.metrics import metrics
 from config.views import ApiDocsView
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
+    path("admin/engine/", engine_page, name="engine"),
     path("admin/", admin.site.urls),
     path("accounts/", include("tenants.signin_urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),

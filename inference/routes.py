@@ -132,7 +132,7 @@ def _fields(given: dict[str, Any], wrong: Callable[[str], InvalidRequest]) -> di
         form, said = _FORMS.get(str(kinds[name].type), ((str,), "a string"))
         if not isinstance(value, form) or (isinstance(value, bool) and bool not in form):
             raise wrong(f"has a {name} that is not {said}.")
-        if not isinstance(value, bool | str) and value <= 0:
+        if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
             raise wrong(f"has a {name} that is not above 0.")
     for name, each in kinds.items():
         if each.default is MISSING and name not in given:

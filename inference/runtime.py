@@ -143,6 +143,14 @@ class Runtime:
             raise self._absent()
         return self._embedder
 
+    def metrics(self) -> dict[str, float]:
+        """The samples of every route, each once. Raises as :attr:`generator` does, and ``InferenceError`` when a
+        service far away does not answer."""
+        values: dict[str, float] = {}
+        for generator in self.generators:
+            values |= generator.metrics()
+        return values
+
     def wait(self, timeout_s: float | None = None) -> State:
         """Waits until loading ended, one way or the other, or the time is over; returns the state."""
         self._settled.wait(timeout_s)

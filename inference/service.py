@@ -12,24 +12,22 @@ import base64
 import contextlib
 import hmac
 import json
-import os
 import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, cast, get_args
+from functools import partial
+from typing import Any
 
 from inference import wire
 from inference.choices import Choices, Kind
-from inference.config import Kernels
 from inference.embedder import Vectors
 from inference.engine.metrics import Observable, exposition
+from inference.environment import config_from_environment, secret
 from inference.errors import InferenceError, InvalidRequest, LoadingFailed, NotReady, Overloaded
 from inference.exchange import Exchange, Message, Receive, Refused, Send
-from inference.quantization.base import WeightFormat
 from inference.request import (
     Delta,
     Finished,
@@ -39,8 +37,7 @@ from inference.request import (
     TextEncoder,
     TextGenerator,
 )
-from inference.routes import parse_remotes, parse_routes
-from inference.runtime import Runtime, RuntimeConfig, load_in_background
+from inference.runtime import Runtime, load_in_background
 
 MAX_TEXTS = 2_048
 PING_S = 10.0
@@ -140,9 +137,8 @@ class InferenceApp:
     async def _metrics(self, exchange: Exchange) -> None:
         text = ""
         with contextlib.suppress(NotReady):
-            generator = self.runtime.generator
-            values = await asyncio.to_thread(generator.metrics)
-            text = exposition(values, generator.model_name)
+            values = await asyncio.to_thread(self.runtime.metrics)
+            text = exposition(values, self.runtime.generator.model_name)
         await exchange.start(200, "text/plain; version=0.0.4; charset=utf-8")
         await exchange.write(text.encode(), more=False)
 
@@ -252,13 +248,16 @@ class InferenceApp:
         generator = self._asked(body)
         token_bytes = generator.token_bytes if isinstance(generator, TextEncoder) else lambda _: b""
         choices = Choices(kind, token_bytes, as_ids=body.get("return_tokens_as_token_ids") is True)
-        handle = generator.submit(
+        submit = partial(
+            generator.submit,
             prompt,
             wire.sampling_from_json(body),
             share=wire.share_from_json(body),
             priority=wire.priority_from_json(body),
             deadline_s=wire.deadline_from_json(body),
         )
+        # A route renders anew and may ask far away; the engine only queues.
+        handle = await asyncio.to_thread(submit) if self.runtime.routed else submit()
         frame = {
             "id": f"cmpl-{uuid.uuid4().hex}",
             "object": shape,
@@ -376,50 +375,10 @@ def _entry(name: str, task: str, sizes: wire.Json) -> wire.Json:
     return {"id": name, "object": "model", "created": 0, "owned_by": "tessera", "task": task, **sizes}
 
 
-def config_from_environment() -> RuntimeConfig:
-    """The service's settings, from the variables listed in ``docs/models.md``. Raises
-    ``InvalidRequest``."""
-    defaults = RuntimeConfig()
-    read = os.environ.get
-    weight_format = read("TESSERA_MODEL_FORMAT", defaults.weight_format)
-    if weight_format not in get_args(WeightFormat):
-        known = ", ".join(get_args(WeightFormat))
-        raise InvalidRequest(f"TESSERA_MODEL_FORMAT must be one of {known}, not {weight_format!r}.")
-    kernels = read("TESSERA_KERNELS", defaults.kernels)
-    if kernels not in get_args(Kernels):
-        raise InvalidRequest(f"TESSERA_KERNELS must be one of {', '.join(get_args(Kernels))}.")
-    folder = read("TESSERA_MODELS_DIR")
-    remotes = parse_remotes(_secret("TESSERA_REMOTES"))
-    try:
-        return RuntimeConfig(
-            generator=read("TESSERA_MODEL", defaults.generator),
-            embedder=read("TESSERA_EMBEDDING_MODEL", defaults.embedder),
-            models_dir=Path(folder) if folder else None,
-            hub_url=read("TESSERA_HUB_URL", defaults.hub_url),
-            weight_format=cast(WeightFormat, weight_format),
-            kernels=cast(Kernels, kernels),
-            device=read("TESSERA_DEVICE", defaults.device),
-            kv_cache_tokens=int(read("TESSERA_KV_CACHE_TOKENS", defaults.kv_cache_tokens)),
-            max_model_len=int(read("TESSERA_MAX_MODEL_LEN", defaults.max_model_len)),
-            num_threads=int(read("TESSERA_NUM_THREADS", defaults.num_threads)),
-            price_per_hour=float(read("TESSERA_PRICE_PER_HOUR", defaults.price_per_hour)),
-            remotes=remotes,
-            routes=parse_routes(read("TESSERA_ROUTES", ""), remotes),
-        )
-    except ValueError as error:
-        raise InvalidRequest(f"A setting of the inference service is not a number: {error}.") from error
-
-
-def _secret(variable: str) -> str:
-    """The variable, or the contents of the file that ``VARIABLE_FILE`` names."""
-    file = os.environ.get(f"{variable}_FILE")
-    return Path(file).read_text("utf-8").strip() if file else os.environ.get(variable, "")
-
-
 def create_app(runtime: Runtime | None = None, api_key: str | None = None) -> InferenceApp:
     """The application; without arguments it reads the environment and loads the models once it is
     started."""
-    key = _secret("TESSERA_INFERENCE_API_KEY") if api_key is None else api_key
+    key = secret("TESSERA_INFERENCE_API_KEY") if api_key is None else api_key
     if runtime is not None:
         return InferenceApp(lambda: runtime, key)
     config = config_from_environment()

@@ -205,10 +205,11 @@ class Engine:
         now = self._clock()
         values["num_requests_waiting"] += self._gate.num_requests
         values["queued_tokens"] = float(self._gate.num_tokens)
-        arrivals = (request.sequence.arrival for request in list(self._requests.values()))
-        values["oldest_request_seconds"] = now - min(arrivals, default=now)
+        sequences = [request.sequence for request in list(self._requests.values())]
+        arrivals = (sequence.arrival for sequence in sequences if not sequence.block_table)
+        values["oldest_waiting_seconds"] = now - min(arrivals, default=now)
         values |= self._counters.rates(now) | self._counters.cost(self._config)
-        values |= shares(self._scheduler.waiting.served)
+        values |= shares(self._scheduler.waiting.served, self._gauges["share_service_gap_tokens"])
         waiting = values["num_requests_waiting"] + values["num_requests_running"] > 0
         values["seconds_without_progress"] = now - self._progress_at if waiting else 0.0
         return values
@@ -386,6 +387,7 @@ class Engine:
             sequence.first_token_at = now
             self._counters.prompt_tokens_total += sequence.num_prompt
             self._counters.first_token.observe(now - sequence.arrival)
+            self._counters.prefill.observe(now - sequence.admitted_at)
         else:
             apart = (now - request.last_token_at) / len(choices)
             self._counters.between_tokens.observe(apart, len(choices))
@@ -413,7 +415,7 @@ class Engine:
         self._leave_gate(sequence)
         if reason in ("stop", "length"):
             self._gate.observe_end(sequence.num_output / sequence.params.max_tokens)
-        self._counters.record_end(reason, self._clock() - sequence.arrival)
+        self._counters.record_end(sequence, reason, self._clock())
         self._router.post(request.handle, Finished(reason, self._usage(sequence), error))
 
     def _end_all(self, error: EngineStopped) -> None:
@@ -424,7 +426,7 @@ class Engine:
                 self._requests[message.sequence.request_id] = message
         for request in list(self._requests.values()):
             usage = self._usage(request.sequence)
-            self._counters.record_end("error", usage.total_s or 0.0)
+            self._counters.record_end(request.sequence, "error", self._clock())
             self._router.post(request.handle, Finished("error", usage, error))
         self._requests.clear()
         self._router.flush()
@@ -442,7 +444,8 @@ class Engine:
     def _leave_gate(self, sequence: TokenSequence) -> None:
         if sequence.in_gate:
             sequence.in_gate = False
-            self._counters.queued.observe(self._clock() - sequence.arrival)
+            sequence.admitted_at = self._clock()
+            self._counters.queued.observe(sequence.admitted_at - sequence.arrival)
             output = sequence.params.max_tokens
             self._gate.leave(sequence.share.key, sequence.queue_tokens, output_tokens=output)
 

@@ -41,10 +41,13 @@ FIRST_TOKEN = (
 )
 BETWEEN_TOKENS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40)
 VLLM = re.compile(
-    r"num_requests_(running|waiting)|kv_cache_usage_perc|prefix_cache_(queries|hits)_total|num_preemptions_total|spec_decode_num_(drafts|draft_tokens|accepted_tokens)_total"
-    r"|(prompt|generation)_tokens_total|request_success_total|(time_to_first_token|inter_token_latency"
-    r"|e2e_request_latency|request_queue_time)_seconds(_bucket|_sum|_count)"
+    r"num_requests_(running|waiting)|kv_cache_usage_perc|prefix_cache_(queries|hits)_total|num_preemptions_total"
+    r"|spec_decode_num_(drafts|draft_tokens|accepted_tokens)_total"
+    r"|(prompt|generation)_tokens_total|request_success_total|((time_to_first_token|inter_token_latency"
+    r"|e2e_request_latency|request_(queue|prefill|decode)_time)_seconds|request_(prompt|generation)_tokens)"
+    r"_(bucket|sum|count)"
 )
+TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000)
 RATE_WINDOW_S = 10.0
 
 
@@ -82,14 +85,23 @@ def live(sequence: Sequence, now: float) -> LiveRequest:
     )
 
 
-def shares(served: Mapping[str, float]) -> dict[str, float]:
-    """The service of each share so far, in weighted tokens. For the operator alone: it names the shares."""
-    named = list(served.items())
-    return {f"share_service_tokens_total{{share={json.dumps(key)}}}": cost for key, cost in named}
+def shares(served: Mapping[str, float], gap: float, **labels: str) -> dict[str, float]:
+    """The service of each share so far, in weighted tokens, and the largest difference (weights divided out) between
+    two that wait. For the operator alone: it names the shares."""
+    values = {
+        sample("share_service_tokens_total", share=key, **labels): cost for key, cost in list(served.items())
+    }
+    return values | {sample("share_service_gap_tokens", **labels): gap}
+
+
+def sample(name: str, **labels: str) -> str:
+    """The name of a sample with its labels, as Prometheus writes them."""
+    pairs = ",".join(f"{label}={json.dumps(value)}" for label, value in labels.items())
+    return f"{name}{{{pairs}}}" if pairs else name
 
 
 class Histogram:
-    """Counts of observations (seconds) up to each bound."""
+    """Counts of observations up to each bound."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
@@ -104,7 +116,7 @@ class Histogram:
         values, total = {}, 0
         for bound, count in zip((*map(str, map(float, self._bounds)), "+Inf"), self._counts, strict=True):
             total += count
-            values[f'{name}_bucket{{le="{bound}"}}'] = float(total)
+            values[sample(f"{name}_bucket", le=bound)] = float(total)
         return values | {f"{name}_sum": self._sum, f"{name}_count": float(total)}
 
 
@@ -129,6 +141,10 @@ class EngineCounters:
     between_tokens: Histogram = field(default_factory=lambda: Histogram(BETWEEN_TOKENS))
     whole: Histogram = field(default_factory=lambda: Histogram(LATENCIES))
     queued: Histogram = field(default_factory=lambda: Histogram(LATENCIES))
+    prefill: Histogram = field(default_factory=lambda: Histogram(LATENCIES))
+    decode: Histogram = field(default_factory=lambda: Histogram(LATENCIES))
+    prompt_lengths: Histogram = field(default_factory=lambda: Histogram(TOKENS))
+    output_lengths: Histogram = field(default_factory=lambda: Histogram(TOKENS))
     ends: Counter[str] = field(
         default_factory=lambda: Counter(dict.fromkeys(("stop", "length", "abort", "error"), 0))
     )
@@ -148,7 +164,13 @@ class EngineCounters:
         self.spec_decode_num_draft_tokens_total += drafted
         self.spec_decode_num_accepted_tokens_total += accepted
 
-    def record_end(self, reason: FinishReason, seconds: float) -> None:
+    def record_end(self, sequence: Sequence, reason: FinishReason, now: float) -> None:
+        """Counts a request that ended at ``now`` (of the clock of its arrival)."""
+        seconds, first = now - sequence.arrival, sequence.first_token_at
+        if first is not None:
+            self.decode.observe(now - first)
+            self.prompt_lengths.observe(sequence.num_prompt)
+            self.output_lengths.observe(sequence.num_output)
         self.requests_finished_total += 1
         self.requests_aborted_total += reason == "aborted"
         self.requests_failed_total += reason == "error"
@@ -169,12 +191,12 @@ class EngineCounters:
 
     def cost(self, config: EngineConfig) -> dict[str, float]:
         """What a million computed tokens cost, at the configured price of an hour, idle time left out."""
-        label = f'{{format="{config.weight_format}",device="{config.device}",kernels="{config.kernels}"}}'
-        values = {f"engine_info{label}": 1.0}
+        form = config.weight_format
+        info = sample("engine_info", format=form, device=config.device, kernels=config.kernels)
+        values = {info: 1.0}
         if config.price_per_hour and self.computed_tokens_total:
             spent = config.price_per_hour * self.step_seconds_total / 3600
-            label = f'{{format="{config.weight_format}"}}'
-            values[f"cost_per_million_tokens{label}"] = spent / self.computed_tokens_total * 1e6
+            values[sample("cost_per_million_tokens", format=form)] = spent / self.computed_tokens_total * 1e6
         return values
 
     def as_dict(self) -> dict[str, float]:
@@ -184,11 +206,19 @@ class EngineCounters:
             if isinstance(value, int | float):
                 values[name] = float(value)
         for reason, count in list(self.ends.items()):
-            values[f'request_success_total{{finished_reason="{reason}"}}'] = float(count)
-        values |= self.first_token.samples("time_to_first_token_seconds")
-        values |= self.between_tokens.samples("inter_token_latency_seconds")
-        values |= self.whole.samples("e2e_request_latency_seconds")
-        return values | self.queued.samples("request_queue_time_seconds")
+            values[sample("request_success_total", finished_reason=reason)] = float(count)
+        for histogram, name in (
+            (self.first_token, "time_to_first_token_seconds"),
+            (self.between_tokens, "inter_token_latency_seconds"),
+            (self.whole, "e2e_request_latency_seconds"),
+            (self.queued, "request_queue_time_seconds"),
+            (self.prefill, "request_prefill_time_seconds"),
+            (self.decode, "request_decode_time_seconds"),
+            (self.prompt_lengths, "request_prompt_tokens"),
+            (self.output_lengths, "request_generation_tokens"),
+        ):
+            values |= histogram.samples(name)
+        return values
 
 
 def exposition(values: Mapping[str, float], model_name: str) -> str:
@@ -203,7 +233,7 @@ def exposition(values: Mapping[str, float], model_name: str) -> str:
         if name.startswith("prefix_cache_"):
             name += "_total"
         full = f"{'vllm' if VLLM.fullmatch(name) else 'tessera'}:{name}"
-        histogram = re.fullmatch(r"(.*_seconds)_(bucket|sum|count)", full)
+        histogram = re.fullmatch(r"(.*)_(bucket|sum|count)", full)
         family = histogram[1] if histogram else full
         if family != typed:
             kind = "histogram" if histogram else "counter" if name.endswith("_total") else "gauge"

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 
-from inference.engine.metrics import LiveRequest, Observable
+from inference.engine.metrics import LiveRequest, Observable, sample
 from inference.errors import (
     DeadlineExceeded,
     InferenceError,
@@ -153,14 +153,15 @@ class RoutedGenerator:
         """Those of each backend, and how often each answered or was passed over, and why."""
         values: dict[str, float] = {}
         for backend in self._backends:
-            name, up = f'backend="{backend.name}"', 0.0
+            name, up = {"route": self.model_name, "backend": backend.name}, 0.0
             with contextlib.suppress(InferenceError):
                 values |= backend.generator().metrics()
                 up = 1.0
-            values[f"backend_up{{{name}}}"] = up
-            values[f"backend_requests_total{{{name}}}"] = float(self._answered[backend.name])
-        for (backend_name, code), count in list(self._passed_over.items()):
-            values[f'backend_passed_over_total{{backend="{backend_name}",reason="{code}"}}'] = float(count)
+            values[sample("backend_up", **name)] = up
+            values[sample("backend_requests_total", **name)] = float(self._answered[backend.name])
+        for (passed, code), count in list(self._passed_over.items()):
+            name = {"route": self.model_name, "backend": passed, "reason": code}
+            values[sample("backend_passed_over_total", **name)] = float(count)
         return values
 
     def live(self) -> list[LiveRequest]:
@@ -200,7 +201,8 @@ class RoutedHandle:
     def __init__(self, route: RoutedGenerator, offers: Iterator[tuple[str, Handle]]) -> None:
         """Raises what ``offers`` does."""
         self._route, self._offers = route, offers
-        self._aborted = self._begun = False
+        self._begun = False
+        self._aborted: list[bool] = []  # filled by any thread, without a lock
         self._backend, self.handle = next(offers)
         self.request_id = self.handle.request_id
 
@@ -211,24 +213,23 @@ class RoutedHandle:
         return _AsyncEvents(self)
 
     def abort(self) -> None:
-        """Takes no lock, like that of ``RequestHandle``; :meth:`look` looks at what is set here."""
-        self._aborted = True
+        """Takes no lock, like that of ``RequestHandle``; :meth:`asks_another` looks at it."""
+        self._aborted.append(True)
         self.handle.abort()
 
     def result(self, timeout_s: float | None = None) -> tuple[str, Finished]:
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             text, last = self.handle.result(None if end is None else max(0.0, end - time.monotonic()))
-            self._begun = self._begun or bool(text)
+            if text:
+                self._begin()
             if not self.asks_another(last):
                 return text, last
 
     def asks_another(self, event: GenerationEvent) -> bool:
         """Looks at each event: whether another backend has the request now, and the event is of no account."""
         if self._begun or self._aborted or not isinstance(event, Finished) or event.error is None:
-            if not self._begun:
-                self._route.note_answer(self._backend)
-            self._begun = True
+            self._begin()
             return False
         if isinstance(event.error, OF_THE_REQUEST):
             return False
@@ -240,6 +241,11 @@ class RoutedHandle:
         if self._aborted:
             self.handle.abort()
         return True
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._route.note_answer(self._backend)
 
 
 class _Events(Iterator[GenerationEvent]):

@@ -39,6 +39,7 @@ class Sequence:
     num_overtaken: int = 0
     num_found: int = 0
     """Leading blocks that the prefix cache had when it was last asked."""
+    admitted_at: float = 0.0
     first_token_at: float | None = None
     block_table: list[int] = field(default_factory=list)
     block_hashes: list[bytes] = field(default_factory=list)

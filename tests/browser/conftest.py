@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -40,9 +40,10 @@ CHROMIUM_ARGS = [
 
 @dataclass(frozen=True)
 class Product:
-    """A running Tessera, by its address."""
+    """A running Tessera, by its address. ``environment``: of its process, where it was started here."""
 
     url: str
+    environment: dict[str, str] = field(default_factory=dict)
 
     def __truediv__(self, path: str) -> str:
         return f"{self.url}/{path}"
@@ -78,7 +79,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
             stderr=subprocess.STDOUT,
         )
     try:
-        running = Product(f"http://127.0.0.1:{port}")
+        running = Product(f"http://127.0.0.1:{port}", environment)
         _wait_until_ready(running, process, log)
         yield running
     finally:

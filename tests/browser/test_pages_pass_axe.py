@@ -22,7 +22,7 @@ AXE = Path(
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
-def _violations(page: Page) -> list[str]:
+def violations(page: Page) -> list[str]:
     """Each broken rule with the first elements that break it."""
     if not page.evaluate("typeof axe === 'object'"):
         page.evaluate(AXE.read_text(encoding="utf-8"))
@@ -38,10 +38,10 @@ def _open_menus(page: Page) -> list[str]:
     found: list[str] = []
     for summary in page.locator("details.menu > summary").all():
         summary.click()
-        found += _violations(page)
+        found += violations(page)
         page.keyboard.press("Escape")
     page.keyboard.press("?")
-    found += _violations(page)
+    found += violations(page)
     page.keyboard.press("Escape")
     return found
 
@@ -56,11 +56,11 @@ def test_every_page(
     found: list[str] = []
 
     page.goto("/accounts/login/")
-    found += _violations(page)
+    found += violations(page)
     page.get_by_role("link", name="Forgot your password?").click()
-    found += _violations(page)
+    found += violations(page)
     sign_in(page, "alice")
-    found += _violations(page)
+    found += violations(page)
     if width > 1000:
         found += _open_menus(page)
 
@@ -69,23 +69,23 @@ def test_every_page(
     broken.write_bytes(b"%PDF-1.7\n" + os.urandom(64))
     page.set_input_files('input[name="file"][multiple]', str(broken))
     page.locator(".document-row", has_text=broken.name).locator(".badge.failed").wait_for()
-    found += _violations(page)
+    found += violations(page)
 
     ask(page, "When does the ferry to Norrsund island depart from pier seven?")
-    found += _violations(page)
+    found += violations(page)
     page.locator("a.result-title", has_text=manual.name).first.click()
     page.locator(".page-frame .box").first.wait_for()
-    found += _violations(page)
+    found += violations(page)
     page.goto("/o/acme/?q=lighthouse+keeper+Ingrid+Halvorsen")
     page.locator("a.result-title", has_text=letter.name).first.click()
     page.locator("mark#passage").wait_for()
-    found += _violations(page)
+    found += violations(page)
 
     for address in ("/o/acme/conversations/", "/o/acme/settings/", "/o/acme/nothing-here/"):
         page.goto(address)
-        found += _violations(page)
+        found += violations(page)
     page.goto("/o/acme/conversations/")
     page.locator("a.list-row").first.click()
     page.wait_for_url("**/conversations/*/")
-    found += _violations(page)
+    found += violations(page)
     assert found == []

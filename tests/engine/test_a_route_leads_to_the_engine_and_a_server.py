@@ -117,7 +117,7 @@ def test_a_server_that_comes_late_is_used_then(server: Server, engine: Engine) -
     with opened(server, engine) as mine:
         assert text_of(mine) == text_of(mine, "own")
         server.lists = True
-        until(lambda: mine.generator.metrics()['backend_up{backend="big"}'] == 1.0)
+        until(lambda: mine.generator.metrics()['backend_up{route="answers",backend="big"}'] == 1.0)
         assert text_of(mine) == "whole"
 
 
@@ -147,7 +147,10 @@ def test_the_service_lists_the_routes_and_answers_by_name(server: Server, engine
             assert answer.json()["choices"][0]["message"]["content"] == expected
         assert client.post("/v1/chat/completions", json={**chat, "model": "other"}).status_code == 400
         metrics = client.get("/metrics").text
-        assert 'tessera:backend_requests_total{model_name="answers",backend="big"} 1.0' in metrics
+        assert (
+            'tessera:backend_requests_total{model_name="answers",route="answers",backend="big"} 1.0'
+            in metrics
+        )
 
         far = RemoteGenerator.connect(url, api_key=KEY)
         try:

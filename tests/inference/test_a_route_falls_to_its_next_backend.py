@@ -99,7 +99,7 @@ def ask(routed: RoutedGenerator, **params: Any) -> tuple[str, Finished]:
 
 def answered(routed: RoutedGenerator) -> dict[str, float]:
     values = routed.metrics()
-    return {name: values[f'backend_requests_total{{backend="{name}"}}'] for name in "ab"}
+    return {name: values[f'backend_requests_total{{route="answers",backend="{name}"}}'] for name in "ab"}
 
 
 GOOD = (Delta("go", (1,)), Delta("od", (2,)), end())
@@ -116,13 +116,16 @@ def test_the_next_backend_answers_with_its_own_tokens(error: InferenceError, ref
     assert second.prompts == [second.render_chat(HELLO)], "it was sent tokens of another vocabulary"
     assert second.shares == [ALICE]
     assert answered(routed) == {"a": 0.0, "b": 1.0}
-    assert routed.metrics()[f'backend_passed_over_total{{backend="a",reason="{error.code}"}}'] == 1.0
+    assert (
+        routed.metrics()[f'backend_passed_over_total{{route="answers",backend="a",reason="{error.code}"}}']
+        == 1.0
+    )
 
 
 def test_a_backend_that_is_not_there_is_passed_over() -> None:
     routed = route(None, Double(*GOOD))
     assert ask(routed)[0] == "good"
-    assert routed.metrics()['backend_up{backend="a"}'] == 0.0
+    assert routed.metrics()['backend_up{route="answers",backend="a"}'] == 0.0
 
 
 def test_the_first_backend_answers_while_it_can() -> None:

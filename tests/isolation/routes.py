@@ -1,7 +1,7 @@
 """Every route of the product, classified: who may see what. A route that is missing here fails the walk.
 
 ``PUBLIC`` answers to anybody and knows no organisation. ``PERSON`` is about the person signed in.
-``OPERATOR`` is Django's admin. ``PAGE`` lies under ``/o/<slug>/``. ``API`` needs a credential. ``ids`` says
+``OPERATOR`` is Django's admin and what is measured. ``PAGE`` lies under ``/o/<slug>/``. ``API`` needs a credential. ``ids`` says
 what the parameters of a route name: a kind of object of the world in :mod:`tests.isolation.world`.
 """
 
@@ -50,6 +50,7 @@ PERSON = Route(Kind.PERSON)
 ROUTES: dict[str, Route] = {
     "healthz": PUBLIC,
     "readyz": PUBLIC,
+    "metrics": Route(Kind.OPERATOR),
     "api-schema": PUBLIC,
     "api-docs": PUBLIC,
     "account_login": PUBLIC,

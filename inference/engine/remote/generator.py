@@ -12,7 +12,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import itertools
-import json
 import logging
 import threading
 import time
@@ -25,10 +24,17 @@ import httpx
 
 from inference import wire
 from inference.engine.handle import RequestHandle
-from inference.engine.metrics import LiveRequest, live, parse_exposition
+from inference.engine.metrics import LiveRequest, live, parse_exposition, sample, shares
 from inference.engine.remote.attempts import Attempts, RemoteRequest
 from inference.engine.remote.breaker import CircuitBreaker
-from inference.engine.remote.client import checked, find_model, headers, time_limits, unreachable
+from inference.engine.remote.client import (
+    MODELS_TIMEOUT_S,
+    checked,
+    find_model,
+    headers,
+    time_limits,
+    unreachable,
+)
 from inference.engine.remote.dialects import DIALECTS, OURS, Dialect
 from inference.engine.remote.turns import Turns
 from inference.engine.router import EventRouter
@@ -220,17 +226,22 @@ class RemoteGenerator:
 
     def metrics(self) -> dict[str, float]:
         """Our service's counters and gauges, and always what is known here of the way to the server."""
-        remote = f"remote={json.dumps(self.url)}"
+
+        def here(name: str, **labels: str) -> str:
+            return sample(f"remote_{name}", remote=self.url, **labels)
+
         values = {
-            f'remote_breaker{{{remote},state="{self.breaker.state}"}}': 1.0,
-            f"remote_retries_total{{{remote}}}": float(self._attempts.retries),
+            here("breaker", state=self.breaker.state): 1.0,
+            here("retries_total"): float(self._attempts.retries),
         }
         if self._turns is None:
             return values | parse_exposition(self._call(self._get("/metrics")).text)
-        return values | {
-            f"remote_requests_running{{{remote}}}": float(self._turns.running),
-            f"remote_requests_waiting{{{remote}}}": float(self._turns.waiting),
+        values |= {
+            here("requests_running"): float(self._turns.running),
+            here("requests_waiting"): float(self._turns.waiting),
+            here("queued_tokens"): float(self._turns.waiting_tokens),
         }
+        return values | shares(self._turns.served, self._turns.gap, remote=self.url)
 
     def live(self) -> list[LiveRequest]:
         """The requests that our service has at hand, or those that wait or run here for another server."""
@@ -312,7 +323,7 @@ class RemoteGenerator:
 
     async def _get(self, path: str) -> httpx.Response:
         try:
-            response = await self._client.get(path)
+            response = await self._client.get(path, timeout=time_limits(MODELS_TIMEOUT_S))
         except httpx.TransportError as error:
             raise unreachable(error) from error
         if response.is_error:

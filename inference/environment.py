@@ -1,0 +1,53 @@
+"""The settings of the inference service, read from the environment; the product's own are read by ``config``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import cast, get_args
+
+from inference.config import Kernels
+from inference.errors import InvalidRequest
+from inference.quantization.base import WeightFormat
+from inference.routes import parse_remotes, parse_routes
+from inference.runtime import RuntimeConfig
+
+
+def config_from_environment() -> RuntimeConfig:
+    """The service's settings, from the variables listed in ``docs/models.md``. Raises
+    ``InvalidRequest``."""
+    defaults = RuntimeConfig()
+    read = os.environ.get
+    weight_format = read("TESSERA_MODEL_FORMAT", defaults.weight_format)
+    if weight_format not in get_args(WeightFormat):
+        known = ", ".join(get_args(WeightFormat))
+        raise InvalidRequest(f"TESSERA_MODEL_FORMAT must be one of {known}, not {weight_format!r}.")
+    kernels = read("TESSERA_KERNELS", defaults.kernels)
+    if kernels not in get_args(Kernels):
+        raise InvalidRequest(f"TESSERA_KERNELS must be one of {', '.join(get_args(Kernels))}.")
+    folder = read("TESSERA_MODELS_DIR")
+    remotes = parse_remotes(secret("TESSERA_REMOTES"))
+    try:
+        return RuntimeConfig(
+            generator=read("TESSERA_MODEL", defaults.generator),
+            embedder=read("TESSERA_EMBEDDING_MODEL", defaults.embedder),
+            models_dir=Path(folder) if folder else None,
+            hub_url=read("TESSERA_HUB_URL", defaults.hub_url),
+            weight_format=cast(WeightFormat, weight_format),
+            kernels=cast(Kernels, kernels),
+            device=read("TESSERA_DEVICE", defaults.device),
+            kv_cache_tokens=int(read("TESSERA_KV_CACHE_TOKENS", defaults.kv_cache_tokens)),
+            max_model_len=int(read("TESSERA_MAX_MODEL_LEN", defaults.max_model_len)),
+            num_threads=int(read("TESSERA_NUM_THREADS", defaults.num_threads)),
+            price_per_hour=float(read("TESSERA_PRICE_PER_HOUR", defaults.price_per_hour)),
+            remotes=remotes,
+            routes=parse_routes(read("TESSERA_ROUTES", ""), remotes),
+        )
+    except ValueError as error:
+        raise InvalidRequest(f"A setting of the inference service is not a number: {error}.") from error
+
+
+def secret(variable: str) -> str:
+    """The variable, or the contents of the file that ``VARIABLE_FILE`` names."""
+    file = os.environ.get(f"{variable}_FILE")
+    return Path(file).read_text("utf-8").strip() if file else os.environ.get(variable, "")
