@@ -152,7 +152,11 @@ class TextGenerator(Protocol):
     """The engine, in process or remote (:mod:`inference.engine.remote`)."""
 
     model_name: str
-    max_model_len: int
+
+    @property
+    def max_model_len(self) -> int:
+        """Prompt and output together, in tokens."""
+        ...
 
     def submit(
         self,

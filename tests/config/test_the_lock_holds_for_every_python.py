@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.markers import default_environment
@@ -27,7 +28,7 @@ def _locked(*files: str) -> set[str]:
 def test_nothing_that_a_locked_package_needs_is_missing(python: str) -> None:
     locked = _locked("torch.txt", "lock.txt")
     assert {"django", "redis", "torch"} <= locked & INSTALLED
-    environment = {
+    environment: dict[str, Any] = {
         **default_environment(),
         "python_full_version": python,
         "python_version": ".".join(python.split(".")[:2]),
