@@ -30,10 +30,11 @@ AGEING_S = 30.0
 
 class FairQueue:
     """The queue and the counters. ``activate``/``deactivate`` bracket a request's whole life, running
-    included.
+    included. ``lead``: a share with nothing running goes before others up to so much service ahead of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, lead: float = 0.0) -> None:
+        self._lead = lead
         self._queues: dict[Priority, dict[str, deque[Sequence]]] = {priority: {} for priority in Priority}
         self._counters: dict[tuple[Priority, str], float] = {}
         self._last_waiting: dict[Priority, str] = {}
@@ -105,9 +106,14 @@ class FairQueue:
         for priority in Priority:
             shares = self._queues[priority]
             if shares:
-                key = min(shares, key=lambda key: (self._counters[priority, key], shares[key][0].order))
-                return self._best(shares[key], hit)
+                return self._best(shares[min(shares, key=lambda key: self._turn(priority, key))], hit)
         return None
+
+    def _turn(self, priority: Priority, key: str) -> tuple[float, int, int]:
+        """The share with the least of it goes first; of equal counters, that with the fewest requests."""
+        queue, active = self._queues[priority][key], self._active.get(key, 0)
+        lead = self._lead if active == len(queue) else 0.0
+        return self._counters[priority, key] - lead, active, queue[0].order
 
     def take(self, sequence: Sequence) -> None:
         """Takes out a sequence that will run, past those before it."""

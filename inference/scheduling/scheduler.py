@@ -55,7 +55,7 @@ class Scheduler:
                 f"running request and one prompt chunk of {alignment}"
             )
         self.kv = kv
-        self.waiting = FairQueue()
+        self.waiting = FairQueue(lead=max_batched_tokens)
         self.running: list[Sequence] = []
         self.num_preemptions = 0
         self.prefix_queries = 0
@@ -81,11 +81,14 @@ class Scheduler:
         """The next step, decodes first; empty when there is nothing to do. ``now``: the engine's clock, s."""
         self.waiting.age(now)
         step: Step = {}
+        told: set[Sequence] = set()
         self._schedule_decodes(step)
         prompts = sorted((item for item in self.running if item.num_uncomputed > 1), key=self._rank)
         for index, sequence in enumerate(prompts):
-            self._schedule_prompt(step, sequence, halved=self._must_share(sequence, prompts[index + 1 :]))
-        self._admit_waiting(step)
+            self._admit_waiting(step, told, before=sequence)
+            if sequence.block_table:
+                self._schedule_prompt(step, sequence, halved=self._must_share(sequence, prompts[index + 1 :]))
+        self._admit_waiting(step, told)
         for sequence in prompts:
             if sequence.block_table:
                 self._schedule_prompt(step, sequence)
@@ -134,8 +137,15 @@ class Scheduler:
             if len(sequence.block_table) * self.kv.block_size < sequence.num_computed:
                 raise RuntimeError(f"request {sequence.request_id} computed more than it has blocks for")
 
-    def _rank(self, sequence: Sequence) -> tuple[int, float, int]:
-        return (sequence.priority, self.waiting.counter(sequence), sequence.order)
+    def _rank(self, sequence: Sequence) -> tuple[int, bool, float, int]:
+        """Prompts of a share with nothing else running go first in their class: somebody waits for each of them,
+        and a prompt that was admitted in its turn is not held up by those of a flood."""
+        others = self._has_others(sequence)
+        return sequence.priority, others, self.waiting.counter(sequence), sequence.order
+
+    def _has_others(self, sequence: Sequence) -> bool:
+        key = sequence.share.key
+        return any(item.share.key == key and item is not sequence for item in self.running)
 
     def _schedule_decodes(self, step: Step) -> None:
         for sequence in sorted(self.running, key=lambda item: (item.priority, item.order)):
@@ -183,11 +193,15 @@ class Scheduler:
                 sequence.draft = draft
                 step[sequence] += len(draft)
 
-    def _admit_waiting(self, step: Step) -> None:
-        told: set[Sequence] = set()
+    def _admit_waiting(self, step: Step, told: set[Sequence], before: Sequence | None = None) -> None:
+        """Begins waiting prompts; with ``before``, only those of shares with nothing running that go before it."""
         while self._budget_left(step) > 0:
             sequence = self.waiting.head(self._hits(step, told))
-            if sequence is None or not self._make_room(step, sequence):
+            if sequence is None:
+                break
+            if before and (self._has_others(sequence) or self._rank(sequence) > self._rank(before)):
+                break
+            if not self._make_room(step, sequence):
                 break
             self.waiting.take(sequence)
             self.running.append(sequence)

@@ -6,7 +6,7 @@ from inference.engine.engine import Engine
 from inference.engine.handle import RequestHandle
 from inference.request import Delta, Finished, Priority, PromptTokens, Share
 from inference.scheduling.fair_queue import AGEING_S
-from tests.engine.tiny import ACME, GLOBEX, TinyCheckpoint, drive, greedy, make_config, submit
+from tests.engine.tiny import ACME, GLOBEX, TinyCheckpoint, drive, greedy, make_config, make_prompts, submit
 
 PROMPT = PromptTokens(tuple(range(20)))
 
@@ -33,6 +33,25 @@ def test_a_flood_of_one_share_does_not_make_another_wait(llama: TinyCheckpoint) 
     assert not any(map(done, flood))
     drive(engine)
     assert all(map(done, flood))
+
+
+def test_a_newcomers_prompt_is_not_cut_up_between_those_of_a_flood(llama: TinyCheckpoint) -> None:
+    engine = Engine(make_config(max_running_requests=8), llama)
+    *prompts, newcomer, comes_back = make_prompts(32, shortest=400, longest=401)
+    flood = [submit(engine, prompt, greedy(30), share=ACME) for prompt in prompts]
+    for prompt in (newcomer, comes_back):
+        for _ in range(5):  # in which the one that comes back pays what it owes
+            engine.step()
+        while not any(1 < sequence.num_uncomputed < 400 for sequence in engine._scheduler.running):
+            engine.step()
+        single = submit(engine, prompt, greedy(1), share=GLOBEX)
+        steps = 0
+        while not done(single):
+            engine.step()
+            steps += 1
+        assert steps == 2, "400 tokens fit into two steps of 256"
+    assert not any(map(done, flood[15:]))
+    drive(engine)
 
 
 def test_slots_follow_the_weights(llama: TinyCheckpoint) -> None:
