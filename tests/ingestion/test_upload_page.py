@@ -64,7 +64,7 @@ def test_without_javascript_the_page_comes_back_with_the_document(
 
 
 def test_a_refused_file_says_why(acme: Organization, alice_client: Client) -> None:
-    program = b"MZ" + b"\x90" * 300
+    program = b"MZ\x90\x00\x03\x00\x00\x00" + b"\x90" * 300
     response = post(alice_client, "document-upload", file=program, headers=HTMX)
     assert response.status_code == 415
     assert response.json()["error"]["code"] == "unsupported"
