@@ -132,7 +132,7 @@ class Runtime:
         """The generator that answers for a model's name: the default one without a name, and for any name where
         there are no routes. Raises ``InvalidRequest``, and as :attr:`generator` does."""
         for generator in self.generators:
-            if model in ("", generator.model_name) or not self.routed:
+            if not self.routed or model in ("", generator.model_name):
                 return generator
         raise InvalidRequest(f"There is no model {model}.", hint="GET /v1/models lists those that there are.")
 
