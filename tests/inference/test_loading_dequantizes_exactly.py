@@ -20,7 +20,7 @@ def test_every_type_gives_the_reference_readers_values_bit_for_bit(type_id: int)
     kind = TENSOR_TYPES[type_id]
     random = np.random.default_rng(type_id)
     if type_id in SCALES:
-        blocks = random.integers(0, 256, (512, kind.block_bytes), dtype=np.uint8)
+        blocks = random.integers(0, 256, (512, kind.layout.itemsize), dtype=np.uint8)
         for offset in SCALES[type_id]:
             scales = random.normal(size=512).astype(np.float16)
             blocks[:, offset : offset + 2] = scales.view(np.uint8).reshape(512, 2)
@@ -28,9 +28,9 @@ def test_every_type_gives_the_reference_readers_values_bit_for_bit(type_id: int)
         values = random.normal(size=(512, 1)).astype(np.float32)
         if kind.name == "F16":
             values = values.astype(np.float16)
-        blocks = values.view(np.uint8)[:, -kind.block_bytes :].copy()
+        blocks = values.view(np.uint8)[:, -kind.layout.itemsize :].copy()
 
-    ours = dequantize(type_id, blocks)
+    ours = dequantize(kind, blocks.view(kind.layout).reshape(-1))
 
     assert ours.shape == (512, kind.block_size)
     np.testing.assert_array_equal(ours, reference(blocks, GGMLQuantizationType(type_id)).reshape(ours.shape))
