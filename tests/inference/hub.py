@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from inference.package_slices import Joined
+from inference.package_slices import Slices
 from inference.pins import Model, WeightFile
 
 CONTENT = bytes(range(256)) * 1_000
@@ -18,12 +18,9 @@ def tiny_model(content: bytes = CONTENT) -> Model:
     return Model(
         name="tiny",
         kind="generator",
-        summary="",
         files=(WeightFile("tiny.gguf", len(content), hashlib.sha256(content).hexdigest()),),
         hub_repository="someone/tiny",
-        packages=(
-            Joined("tiny.gguf", (("weights-one==1.0", "one/a.bin"), ("weights-two==1.0", "two/b.bin"))),
-        ),
+        packages=Slices("weights-{n}==1.0", "part/{n:02}.bin", count=2),
     )
 
 
