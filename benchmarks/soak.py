@@ -310,7 +310,11 @@ class Soak:
 
     def _end(self, metrics: dict[str, float]) -> list[str]:
         found = []
-        if metrics["queued_tokens"] or self._engine.died or metrics.get("engine_restarts_total"):
+        if (
+            metrics["queued_tokens"]
+            or self._engine.health == "failed"
+            or metrics.get("engine_restarts_total")
+        ):
             found.append("the queue still counts tokens, or the engine crashed")
         self._engine.stop()
         try:

@@ -11,6 +11,7 @@ from inference.errors import InferenceError
 
 MAX_LOGPROBS = 20
 FinishReason = Literal["stop", "length", "aborted", "error"]
+Health = Literal["ok", "restarting", "failed"]
 
 
 class Priority(IntEnum):
@@ -141,6 +142,12 @@ class Handle(Protocol):
 
     def __aiter__(self) -> AsyncIterator[GenerationEvent]: ...
 
+    def take(self, timeout_s: float | None) -> GenerationEvent | None:
+        """The next event, or None when none comes in time. ``Finished`` can be taken again and again."""
+        ...
+
+    async def take_async(self) -> GenerationEvent: ...
+
     def abort(self) -> None: ...
 
     def result(self, timeout_s: float | None = None) -> tuple[str, Finished]:
@@ -189,13 +196,11 @@ class TextGenerator(Protocol):
 
 @runtime_checkable
 class Mortal(Protocol):
-    """A generator that knows whether it still works, as the engine does. ``died``: for good."""
+    """A generator that knows whether it still works, as the engine does. ``restarting``: it crashed and is about to
+    serve again; ``failed``: it died, for good."""
 
     @property
-    def died(self) -> bool: ...
-
-    @property
-    def recovering(self) -> bool: ...
+    def health(self) -> Health: ...
 
 
 @runtime_checkable

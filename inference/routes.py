@@ -49,6 +49,22 @@ class Remote:
         return Path(self.api_key_file).read_text("utf-8").strip() if self.api_key_file else self.api_key
 
 
+def check_safe(remote: Remote, *, tokenized: bool) -> None:
+    """Raises ``InvalidRequest`` for a server that could mix organisations or read control tokens in text; whether
+    prompts are ``tokenized`` here."""
+    where = f"The server {remote.name} at {remote.url}"
+    if remote.server != OURS and not tokenized:
+        raise InvalidRequest(
+            f"{where} would read control tokens inside people's text: it needs a tokenizer.",
+            hint="Name a GGUF file or a folder of the model, which is read for its tokenizer alone.",
+        )
+    if not (DIALECTS.get(remote.server, Dialect()).separate or remote.prefix_cache_off):
+        raise InvalidRequest(
+            f"{where} ({remote.server}) is not known to keep the prefix caches of organisations apart.",
+            hint='Switch its prefix cache off and state "prefix_cache_off": true in TESSERA_REMOTES.',
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """A model's name and the backends that answer for it, first choice first."""
@@ -95,8 +111,8 @@ def parse_routes(text: str, remotes: tuple[Remote, ...]) -> tuple[Route, ...]:
 
 
 def _remote(name: str, given: Any) -> Remote:
-    def wrong(what: str, hint: str = "See docs/models.md, Routes.") -> InvalidRequest:
-        return InvalidRequest(f"TESSERA_REMOTES: {name} {what}", hint=hint)
+    def wrong(what: str) -> InvalidRequest:
+        return InvalidRequest(f"TESSERA_REMOTES: {name} {what}", hint="See docs/models.md, Routes.")
 
     if not name or name == ENGINE or set(name) & set(",;= "):
         raise wrong(f"is no name for a server; {ENGINE!r} and the characters , ; = and space are taken.")
@@ -106,18 +122,8 @@ def _remote(name: str, given: Any) -> Remote:
     address = urlsplit(remote.url)
     if address.scheme not in ("http", "https") or not address.hostname or address.username:
         raise wrong("needs a url such as https://vllm.internal, without a user or a password.")
-    if remote.server not in ("", OURS) and not (
-        remote.prefix_cache_off or DIALECTS.get(remote.server, Dialect()).separate
-    ):
-        raise wrong(
-            f"is a server ({remote.server}) that is not known to keep the prefix caches of organisations apart.",
-            'Switch its prefix cache off and state "prefix_cache_off": true.',
-        )
-    if remote.server != OURS and not remote.tokenizer:
-        raise wrong(
-            "needs a tokenizer, since such servers read control tokens inside people's text.",
-            "Name a GGUF file or a folder of the model, which is read for its tokenizer alone.",
-        )
+    if remote.server or not remote.tokenizer:
+        check_safe(remote, tokenized=bool(remote.tokenizer))
     for path in filter(None, (remote.tokenizer, remote.api_key_file)):
         if not Path(path).exists():
             raise wrong(f"names {path}, which is not there.")

@@ -22,7 +22,7 @@ from inference.embedder import Embedder, SentenceTransformerEmbedder
 from inference.engine.lane import ComputeLane
 from inference.errors import InferenceError, InvalidRequest, LoadingFailed, NotReady, WeightsMissing
 from inference.pins import CATALOG
-from inference.request import Mortal, TextGenerator
+from inference.request import Health, Mortal, TextGenerator
 from inference.routes import ENGINE, Remote, Route
 
 if TYPE_CHECKING:
@@ -32,8 +32,12 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 State = Literal["loading", "ready", "restarting", "failed"]
-ENGINE_DIED = "The engine failed; its process must be restarted. The log says why."
-ENGINE_RESTARTS = "The engine crashed and is started again; the log says why."
+SICK = {
+    "restarting": "The engine crashed and is started again; the log says why.",
+    "failed": "The engine failed; its process must be restarted. The log says why.",
+}
+SILENCE_S = 35.0
+"""Our service sends a sign of life every 10 s: one that misses three hangs."""
 RETRY_FAILED_S = 5.0
 """How often a service whose models failed is asked whether it was mended."""
 
@@ -64,8 +68,6 @@ class RuntimeConfig:
     routes: tuple[Route, ...] = ()
     remote_url: str | None = None
     remote_api_key: str = ""
-    remote_model: str | None = None
-    remote_embedding_model: str | None = None
 
 
 class Runtime:
@@ -90,30 +92,21 @@ class Runtime:
         return runtime
 
     @property
+    def health(self) -> Health:
+        """Of the engine, once there is one: ``failed`` when it died, which only a new process mends."""
+        generator: object = next(iter(self._generators), None)
+        return generator.health if isinstance(generator, Mortal) else "ok"
+
+    @property
     def state(self) -> State:
         """``failed`` when loading failed or the engine died since, ``restarting`` after a crash that it survives."""
-        if self.engine_died:
-            return "failed"
-        return "restarting" if self.engine_recovering else self._state
-
-    @property
-    def engine_died(self) -> bool:
-        """Whether the models were ready and their engine died since; only a new process mends that."""
-        generator: object = next(iter(self._generators), None)
-        return isinstance(generator, Mortal) and generator.died
-
-    @property
-    def engine_recovering(self) -> bool:
-        """Whether the engine crashed and is about to be started again."""
-        generator: object = next(iter(self._generators), None)
-        return isinstance(generator, Mortal) and generator.recovering
+        health = self.health
+        return self._state if health == "ok" else health
 
     @property
     def detail(self) -> str:
         """A sentence for people: what is being loaded, or why it failed."""
-        if self.engine_died:
-            return ENGINE_DIED
-        return ENGINE_RESTARTS if self.engine_recovering else self._detail
+        return SICK.get(self.health, self._detail)
 
     @property
     def generator(self) -> TextGenerator:
@@ -239,19 +232,15 @@ def _sources(
     if config.remote_url is None:
         lane = ComputeLane()
         return partial(_load_embedder, config, runtime, lane), partial(_load_generator, config, runtime, lane)
-    from inference.engine.remote import RemoteEmbedder, RemoteGenerator
+    from inference.engine.remote.embedder import RemoteEmbedder
+    from inference.engine.remote.generator import RemoteGenerator
 
     url = config.remote_url
-    options: dict[str, Any] = {
-        "api_key": config.remote_api_key,
-        "wait_s": float("inf"),
-        "cancelled": lambda: runtime._stopped,
-    }
-    embedder = partial(RemoteEmbedder.connect, url, model=config.remote_embedding_model, **options)
-    engine = partial(RemoteGenerator.connect, url, model=config.remote_model, **options)
+    service = Remote("inference", url, api_key=config.remote_api_key, token_timeout_s=SILENCE_S)
+    options: dict[str, Any] = {"wait_s": float("inf"), "cancelled": lambda: runtime._stopped}
     return (
-        partial(_connect_in_the_end, url, runtime, embedder),
-        partial(_connect_in_the_end, url, runtime, engine),
+        partial(_connect_in_the_end, url, runtime, partial(RemoteEmbedder, service, **options)),
+        partial(_connect_in_the_end, url, runtime, partial(RemoteGenerator.connect, service, **options)),
     )
 
 
@@ -278,21 +267,11 @@ def _open_routes(config: RuntimeConfig, runtime: Runtime, engine: Callable[[], T
 
 def _open_remote(remote: Remote, backend: Backend, runtime: Runtime) -> None:
     """Raises ``InvalidRequest`` for a server that must not be used."""
-    from inference.engine.remote import RemoteGenerator
+    from inference.engine.remote.generator import RemoteGenerator
     from inference.loading.tokenizer import load_tokenizer
 
     def connect() -> None:
-        backend.open = RemoteGenerator.connect(
-            remote.url,
-            api_key=remote.key,
-            model=remote.model or None,
-            tokenizer=tokenizer,
-            salted_cache=remote.prefix_cache_off,
-            max_model_len=remote.max_model_len,
-            owned_by=remote.server,
-            max_running=remote.max_running,
-            token_timeout_s=remote.token_timeout_s,
-        )
+        backend.open = RemoteGenerator.connect(remote, tokenizer=tokenizer)
         if runtime._stopped:
             backend.open.stop()
 

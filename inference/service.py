@@ -124,7 +124,7 @@ class InferenceApp:
     # -- state
 
     async def _health(self, exchange: Exchange) -> None:
-        if self.runtime.engine_died:
+        if self.runtime.health == "failed":
             await exchange.answer(503, {"status": "failed", "detail": self.runtime.detail})
         else:
             await exchange.answer(200, {"status": "ok"})
@@ -143,10 +143,11 @@ class InferenceApp:
         await exchange.write(text.encode(), more=False)
 
     async def _live(self, exchange: Exchange) -> None:
-        """The requests at hand, for the operator's page of the web processes."""
+        """The samples and the requests at hand, for the operator's page of the web processes."""
         generator: object = self.runtime.generator
         rows = await asyncio.to_thread(generator.live) if isinstance(generator, Observable) else []
-        await exchange.answer(200, {"requests": [asdict(row) for row in rows]})
+        values = await asyncio.to_thread(self.runtime.metrics)
+        await exchange.answer(200, {"requests": [asdict(row) for row in rows], "metrics": values})
 
     async def _models(self, exchange: Exchange) -> None:
         runtime = self.runtime

@@ -27,7 +27,7 @@ from inference.config import EngineConfig
 from inference.engine.computation import Computation, Outcome
 from inference.engine.handle import RequestHandle
 from inference.engine.lane import ComputeLane, LanePriority
-from inference.engine.metrics import EngineCounters, LiveRequest, live, shares
+from inference.engine.metrics import EngineCounters, LiveRequest, gauges, live, shares
 from inference.engine.output import OutputAssembler
 from inference.engine.router import EventRouter
 from inference.engine.supervisor import Supervisor
@@ -41,11 +41,11 @@ from inference.request import (
     ChatMessage,
     Finished,
     FinishReason,
+    Health,
     Priority,
     PromptTokens,
     SamplingParams,
     Share,
-    Usage,
 )
 from inference.sampling.prompt_lookup import PAYS_UP_TO
 from inference.sampling.sampler import Choice
@@ -67,16 +67,10 @@ class _Request:
     sequence: TokenSequence
     handle: RequestHandle
     output: OutputAssembler
-    last_token_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Abort:
-    request_id: str
-
-
-class _Wake:
-    """Ends the engine thread's wait for work."""
+Message = _Request | str | None
+"""For the engine's thread: a request, the id of one to abort, or nothing but a reason to look up."""
 
 
 class Engine:
@@ -115,12 +109,11 @@ class Engine:
             raise InvalidRequest("kv_cache_tokens must hold at least two tokens in whole blocks.")
         self._runner = ModelRunner(build_model(source, config, max_positions=self.max_model_len))
         self._counters = EngineCounters()
-        self._inbox: queue.SimpleQueue[_Request | _Abort | _Wake] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._lifecycle = threading.Lock()
         self._supervisor = Supervisor(config.max_restarts, clock)
         self._stopped = False
-        self._recovering = False
-        self._died = False
+        self.health: Health = "ok"
         self._order = 0
         self._thread: threading.Thread | None = None
         self._renew()
@@ -157,7 +150,7 @@ class Engine:
         with self._lifecycle:
             if self._stopped:
                 raise EngineStopped("The engine is stopped.")
-            if self._recovering:
+            if self.health == "restarting":
                 raise NotReady("The engine crashed and is started again.")
             self._order += 1
             sequence = TokenSequence(
@@ -172,13 +165,10 @@ class Engine:
                 seed=secrets.randbits(63) if params.seed is None else params.seed,
                 public_prefix=prompt.public_prefix,
                 deadline=None if deadline_s is None else now + deadline_s,
-                in_gate=True,
             )
             output = OutputAssembler(params, self._tokenizer.stream(), self._eos_token_ids)
             handle = RequestHandle(sequence.request_id, self._ask_abort)
-            self._gate.enter(
-                share.key, sequence.queue_tokens, output_tokens=params.max_tokens, deadline_s=deadline_s
-            )
+            self._gate.enter(sequence, deadline_s=deadline_s)
             self._inbox.put(_Request(sequence, handle, output))
         return handle
 
@@ -199,17 +189,13 @@ class Engine:
         return len(self._tokenizer.encode(text))
 
     def metrics(self) -> dict[str, float]:
-        """Counters (``..._total``) since the start and gauges as of the last step."""
-        values = self._counters.as_dict() | self._gauges
-        values["engine_restarts_total"] = float(self._supervisor.restarts)
+        """Counters (``..._total``) since the start and gauges as of now."""
         now = self._clock()
-        values["num_requests_waiting"] += self._gate.num_requests
-        values["queued_tokens"] = float(self._gate.num_tokens)
         sequences = [request.sequence for request in list(self._requests.values())]
-        arrivals = (sequence.arrival for sequence in sequences if not sequence.block_table)
-        values["oldest_waiting_seconds"] = now - min(arrivals, default=now)
+        values = self._counters.as_dict() | gauges(self._scheduler, self._gate, sequences, now)
         values |= self._counters.rates(now) | self._counters.cost(self._config)
-        values |= shares(self._scheduler.waiting.served, self._gauges["share_service_gap_tokens"])
+        values |= shares(self._scheduler.waiting)
+        values["engine_restarts_total"] = float(self._supervisor.restarts)
         waiting = values["num_requests_waiting"] + values["num_requests_running"] > 0
         values["seconds_without_progress"] = now - self._progress_at if waiting else 0.0
         return values
@@ -225,7 +211,7 @@ class Engine:
         """
         with self._lifecycle:
             self._stopped = True
-        self._inbox.put(_Wake())
+        self._inbox.put(None)
         thread = self._thread
         if thread is None:
             self._end_all(EngineStopped("The engine was stopped."))
@@ -240,17 +226,7 @@ class Engine:
 
     def _ask_abort(self, request_id: str) -> None:
         """Must not take a lock: it also runs in destructors."""
-        self._inbox.put(_Abort(request_id))
-
-    @property
-    def died(self) -> bool:
-        """Whether the engine's thread ended by an error, for good."""
-        return self._died
-
-    @property
-    def recovering(self) -> bool:
-        """Whether the engine crashed and is about to be started again."""
-        return self._recovering
+        self._inbox.put(request_id)
 
     # -- the engine's thread
 
@@ -271,7 +247,6 @@ class Engine:
         if outcome.step or outcome.failed:
             self._progress_at = self._clock()
             self._book(outcome, seconds=self._progress_at - started)
-        self._publish_gauges()
         self._router.flush()
         return bool(outcome.step or outcome.failed)
 
@@ -292,7 +267,7 @@ class Engine:
             self._supervisor.run(self._serve, self._recover)
         except BaseException:
             logger.exception("the engine's thread died")
-            self._died = True
+            self.health = "failed"
             error = EngineStopped("The engine failed.")
         finally:
             with self._lifecycle:
@@ -307,7 +282,7 @@ class Engine:
     def _recover(self, pause_s: float) -> None:
         """After a crash: ends all requests, refuses others for ``pause_s`` seconds, and begins with fresh books."""
         with self._lifecycle:
-            self._recovering = True
+            self.health = "restarting"
         self._end_all(EngineStopped("The engine failed."))
         end = self._clock() + pause_s
         while not self._stopped and (left_s := end - self._clock()) > 0:
@@ -315,7 +290,7 @@ class Engine:
                 self._inbox.get(timeout=left_s)
         with self._lifecycle:
             self._renew()
-            self._recovering = False
+            self.health = "ok"
 
     def _renew(self) -> None:
         """Fresh books: nobody waits, no KV block is held or cached."""
@@ -325,7 +300,6 @@ class Engine:
         self._router = EventRouter()
         self._requests: dict[str, _Request] = {}
         self._progress_at = self._warned_at = self._clock()
-        self._publish_gauges()
 
     def _wait_for_work(self) -> None:
         if self._requests:
@@ -338,24 +312,25 @@ class Engine:
             self._receive(self._inbox.get())
             self._progress_at = self._clock()
 
-    def _receive(self, message: _Request | _Abort | _Wake) -> None:
+    def _receive(self, message: Message) -> None:
         if isinstance(message, _Request):
             self._requests[message.sequence.request_id] = message
             self._scheduler.add(message.sequence)
-        elif isinstance(message, _Abort) and message.request_id in self._requests:
-            self._end(self._requests[message.request_id], "aborted")
+        elif message in self._requests:
+            self._end(self._requests[message], "aborted")
 
     def _expire(self) -> None:
         now = self._clock()
         for request in list(self._requests.values()):
             deadline = request.sequence.deadline
             if deadline is not None and now > deadline:
-                self._end(
-                    request, "error", DeadlineExceeded("The deadline passed before the end of the output.")
-                )
+                self._fail(request, DeadlineExceeded("The deadline passed before the end of the output."))
 
     def _compute(self) -> Outcome:
-        return self._computation.run(self._scheduler.schedule(self._clock()))
+        step = self._scheduler.schedule(self._clock())
+        for sequence in step:
+            self._leave_gate(sequence)
+        return self._computation.run(step)
 
     def _book(self, outcome: Outcome, *, seconds: float) -> None:
         step = outcome.step
@@ -366,32 +341,20 @@ class Engine:
         self._gate.observe(tokens, seconds, decoding=all(sequence.num_output > 0 for sequence in step))
         for sequence, count in kept.items():
             self._scheduler.record_computed(sequence, count)
-        for sequence in outcome.failed:
-            self._end(self._requests[sequence.request_id], "error", InferenceError("The request failed."))
+        for sequence, error in outcome.failed.items():
+            self._fail(self._requests[sequence.request_id], error)
         for sequence, choices in outcome.sampled.items():
             request = self._requests[sequence.request_id]
             try:
                 self._book_tokens(request, choices)
             except Exception as error:
                 logger.exception("request %s failed", sequence.request_id)
-                failure = (
-                    error if isinstance(error, InferenceError) else InferenceError("The request failed.")
-                )
-                self._end(request, "error", failure)
+                self._fail(request, error)
 
     def _book_tokens(self, request: _Request, choices: Sequence[Choice | None]) -> None:
         """Appends a step's tokens one by one; nothing is booked of those after the end of the output."""
-        sequence, now = request.sequence, self._clock()
-        self._counters.record_draft(len(sequence.draft), len(choices) - 1)
-        if sequence.first_token_at is None:
-            sequence.first_token_at = now
-            self._counters.prompt_tokens_total += sequence.num_prompt
-            self._counters.first_token.observe(now - sequence.arrival)
-            self._counters.prefill.observe(now - sequence.admitted_at)
-        else:
-            apart = (now - request.last_token_at) / len(choices)
-            self._counters.between_tokens.observe(apart, len(choices))
-        request.last_token_at = now
+        sequence = request.sequence
+        self._counters.record_tokens(sequence, len(choices), self._clock())
         for drafted, choice in enumerate(choices):
             if choice is None:
                 raise InferenceError("The model's output is not a number.")
@@ -407,6 +370,11 @@ class Engine:
                 return
         self._scheduler.record_drafted(sequence, len(choices) - 1)
 
+    def _fail(self, request: _Request, error: Exception) -> None:
+        if not isinstance(error, InferenceError):
+            error = InferenceError("The request failed.")
+        self._end(request, "error", error)
+
     def _end(self, request: _Request, reason: FinishReason, error: InferenceError | None = None) -> None:
         """Frees everything that the request holds and posts its terminal event."""
         sequence = request.sequence
@@ -415,8 +383,12 @@ class Engine:
         self._leave_gate(sequence)
         if reason in ("stop", "length"):
             self._gate.observe_end(sequence.num_output / sequence.params.max_tokens)
-        self._counters.record_end(sequence, reason, self._clock())
-        self._router.post(request.handle, Finished(reason, self._usage(sequence), error))
+        self._finish(request, reason, error)
+
+    def _finish(self, request: _Request, reason: FinishReason, error: InferenceError | None) -> None:
+        now = self._clock()
+        self._counters.record_end(request.sequence, reason, now)
+        self._router.post(request.handle, Finished(reason, request.sequence.usage(now), error))
 
     def _end_all(self, error: EngineStopped) -> None:
         """Nothing may be accepted any more. Must not fail, whatever state the engine is in."""
@@ -425,44 +397,13 @@ class Engine:
             if isinstance(message, _Request):
                 self._requests[message.sequence.request_id] = message
         for request in list(self._requests.values()):
-            usage = self._usage(request.sequence)
-            self._counters.record_end(request.sequence, "error", self._clock())
-            self._router.post(request.handle, Finished("error", usage, error))
+            self._finish(request, "error", error)
         self._requests.clear()
         self._router.flush()
 
-    def _usage(self, sequence: TokenSequence) -> Usage:
-        first = sequence.first_token_at
-        return Usage(
-            prompt_tokens=sequence.num_prompt,
-            completion_tokens=sequence.num_output,
-            cached_tokens=sequence.num_cached,
-            time_to_first_token_s=None if first is None else first - sequence.arrival,
-            total_s=self._clock() - sequence.arrival,
-        )
-
     def _leave_gate(self, sequence: TokenSequence) -> None:
-        if sequence.in_gate:
-            sequence.in_gate = False
-            sequence.admitted_at = self._clock()
-            self._counters.queued.observe(sequence.admitted_at - sequence.arrival)
-            output = sequence.params.max_tokens
-            self._gate.leave(sequence.share.key, sequence.queue_tokens, output_tokens=output)
-
-    def _publish_gauges(self) -> None:
-        scheduler = self._scheduler
-        self._gauges = {
-            "num_requests_running": float(len(scheduler.running)),
-            "num_requests_waiting": float(sum(1 for item in scheduler.waiting if not item.in_gate)),
-            "kv_cache_usage_perc": scheduler.kv.usage,
-            "kv_blocks_used": float(scheduler.kv.pool.num_used),
-            "kv_blocks_cached": float(scheduler.kv.pool.num_cached),
-            "kv_blocks_free": float(scheduler.kv.pool.num_available - scheduler.kv.pool.num_cached),
-            "prefix_cache_queries": float(scheduler.prefix_queries),
-            "prefix_cache_hits": float(scheduler.prefix_hits),
-            "num_preemptions_total": float(scheduler.num_preemptions),
-            "share_service_gap_tokens": scheduler.waiting.gap(),
-        }
+        if self._gate.leave(sequence):
+            self._counters.record_admission(sequence, self._clock())
 
     # -- construction
 
@@ -481,14 +422,10 @@ class Engine:
             prefix_caching=config.prefix_caching,
             alignment=alignment,
         )
-        try:
-            return Scheduler(
-                kv,
-                max_batched_tokens=config.max_batched_tokens,
-                max_running=config.max_running_requests,
-                alignment=alignment,
-                speculation=self._speculation(),
-                on_admitted=self._leave_gate,
-            )
-        except ValueError as error:
-            raise InvalidRequest(f"{error}.") from error
+        return Scheduler(
+            kv,
+            max_batched_tokens=config.max_batched_tokens,
+            max_running=config.max_running_requests,
+            alignment=alignment,
+            speculation=self._speculation(),
+        )

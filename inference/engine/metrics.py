@@ -15,39 +15,39 @@ from typing import Literal, Protocol, runtime_checkable
 
 from inference.config import EngineConfig
 from inference.request import FinishReason
+from inference.scheduling.admission import QueueGate
+from inference.scheduling.fair_queue import FairQueue
+from inference.scheduling.scheduler import Scheduler
 from inference.scheduling.sequence import Sequence
 
-LATENCIES = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960)
-FIRST_TOKEN = (
-    0.001,
-    0.005,
-    0.01,
-    0.02,
-    0.04,
-    0.06,
-    0.08,
-    0.1,
-    0.25,
-    0.5,
-    0.75,
-    1,
-    2.5,
-    5,
-    7.5,
-    10,
-    20,
-    40,
-    80,
-)
-BETWEEN_TOKENS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40)
+
+def _bounds(text: str) -> tuple[float, ...]:
+    return tuple(map(float, text.split()))
+
+
+_TOKENS = _bounds("1 2 5 10 20 50 100 200 500 1000 2000 5000 10000 20000 50000 100000")
+_LATENCIES = _bounds("0.3 0.5 0.8 1 1.5 2 2.5 5 10 15 20 30 40 50 60 120 240 480 960")
+HISTOGRAMS = {
+    "time_to_first_token_seconds": _bounds(
+        "0.001 0.005 0.01 0.02 0.04 0.06 0.08 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10 20 40 80"
+    ),
+    "inter_token_latency_seconds": _bounds(
+        "0.01 0.025 0.05 0.075 0.1 0.15 0.2 0.3 0.4 0.5 0.75 1 2.5 5 7.5 10 20 40"
+    ),
+    "e2e_request_latency_seconds": _LATENCIES,
+    "request_queue_time_seconds": _LATENCIES,
+    "request_prefill_time_seconds": _LATENCIES,
+    "request_decode_time_seconds": _LATENCIES,
+    "request_prompt_tokens": _TOKENS,
+    "request_generation_tokens": _TOKENS,
+}
+"""vLLM's, with its bounds."""
 VLLM = re.compile(
     r"num_requests_(running|waiting)|kv_cache_usage_perc|prefix_cache_(queries|hits)_total|num_preemptions_total"
     r"|spec_decode_num_(drafts|draft_tokens|accepted_tokens)_total"
-    r"|(prompt|generation)_tokens_total|request_success_total|((time_to_first_token|inter_token_latency"
-    r"|e2e_request_latency|request_(queue|prefill|decode)_time)_seconds|request_(prompt|generation)_tokens)"
-    r"_(bucket|sum|count)"
+    r"|(prompt|generation)_tokens_total|request_success_total"
+    rf"|({'|'.join(HISTOGRAMS)})_(bucket|sum|count)"
 )
-TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000)
 RATE_WINDOW_S = 10.0
 
 
@@ -85,13 +85,13 @@ def live(sequence: Sequence, now: float) -> LiveRequest:
     )
 
 
-def shares(served: Mapping[str, float], gap: float, **labels: str) -> dict[str, float]:
+def shares(queue: FairQueue, **labels: str) -> dict[str, float]:
     """The service of each share so far, in weighted tokens, and the largest difference (weights divided out) between
     two that wait. For the operator alone: it names the shares."""
-    values = {
-        sample("share_service_tokens_total", share=key, **labels): cost for key, cost in list(served.items())
-    }
-    return values | {sample("share_service_gap_tokens", **labels): gap}
+    values = {sample("share_service_gap_tokens", **labels): queue.gap()}
+    for key, cost in list(queue.served.items()):
+        values[sample("share_service_tokens_total", share=key, **labels)] = cost
+    return values
 
 
 def sample(name: str, **labels: str) -> str:
@@ -114,7 +114,7 @@ class Histogram:
 
     def samples(self, name: str) -> dict[str, float]:
         values, total = {}, 0
-        for bound, count in zip((*map(str, map(float, self._bounds)), "+Inf"), self._counts, strict=True):
+        for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
             total += count
             values[sample(f"{name}_bucket", le=bound)] = float(total)
         return values | {f"{name}_sum": self._sum, f"{name}_count": float(total)}
@@ -126,9 +126,6 @@ class EngineCounters:
 
     prompt_tokens_total: int = 0
     generation_tokens_total: int = 0
-    requests_finished_total: int = 0
-    requests_aborted_total: int = 0
-    requests_failed_total: int = 0
     steps_total: int = 0
     steps_with_multiple_decodes_total: int = 0
     max_decodes_in_a_step: int = 0
@@ -137,14 +134,9 @@ class EngineCounters:
     spec_decode_num_drafts_total: int = 0
     spec_decode_num_draft_tokens_total: int = 0
     spec_decode_num_accepted_tokens_total: int = 0
-    first_token: Histogram = field(default_factory=lambda: Histogram(FIRST_TOKEN))
-    between_tokens: Histogram = field(default_factory=lambda: Histogram(BETWEEN_TOKENS))
-    whole: Histogram = field(default_factory=lambda: Histogram(LATENCIES))
-    queued: Histogram = field(default_factory=lambda: Histogram(LATENCIES))
-    prefill: Histogram = field(default_factory=lambda: Histogram(LATENCIES))
-    decode: Histogram = field(default_factory=lambda: Histogram(LATENCIES))
-    prompt_lengths: Histogram = field(default_factory=lambda: Histogram(TOKENS))
-    output_lengths: Histogram = field(default_factory=lambda: Histogram(TOKENS))
+    histograms: dict[str, Histogram] = field(
+        default_factory=lambda: {name: Histogram(bounds) for name, bounds in HISTOGRAMS.items()}
+    )
     ends: Counter[str] = field(
         default_factory=lambda: Counter(dict.fromkeys(("stop", "length", "abort", "error"), 0))
     )
@@ -159,23 +151,33 @@ class EngineCounters:
         if now - self._marks[-1][0] >= RATE_WINDOW_S / 20:
             self._marks.append((now, self.computed_tokens_total, self.generation_tokens_total))
 
-    def record_draft(self, drafted: int, accepted: int) -> None:
-        self.spec_decode_num_drafts_total += drafted > 0
-        self.spec_decode_num_draft_tokens_total += drafted
-        self.spec_decode_num_accepted_tokens_total += accepted
+    def record_admission(self, sequence: Sequence, now: float) -> None:
+        """Notes that a request ceases to wait at ``now``, of the clock of its arrival, s; so for the others."""
+        sequence.admitted_at = now
+        self._observe("request_queue_time_seconds", now - sequence.arrival)
+
+    def record_tokens(self, sequence: Sequence, count: int, now: float) -> None:
+        """Counts a step's tokens of a request, of which all but one were drafted and right."""
+        self.spec_decode_num_drafts_total += bool(sequence.draft)
+        self.spec_decode_num_draft_tokens_total += len(sequence.draft)
+        self.spec_decode_num_accepted_tokens_total += count - 1
+        if sequence.first_token_at is None:
+            sequence.first_token_at = now
+            self.prompt_tokens_total += sequence.num_prompt
+            self._observe("time_to_first_token_seconds", now - sequence.arrival)
+            self._observe("request_prefill_time_seconds", now - sequence.admitted_at)
+        else:
+            self._observe("inter_token_latency_seconds", (now - sequence.last_token_at) / count, count)
+        sequence.last_token_at = now
 
     def record_end(self, sequence: Sequence, reason: FinishReason, now: float) -> None:
-        """Counts a request that ended at ``now`` (of the clock of its arrival)."""
-        seconds, first = now - sequence.arrival, sequence.first_token_at
-        if first is not None:
-            self.decode.observe(now - first)
-            self.prompt_lengths.observe(sequence.num_prompt)
-            self.output_lengths.observe(sequence.num_output)
-        self.requests_finished_total += 1
-        self.requests_aborted_total += reason == "aborted"
-        self.requests_failed_total += reason == "error"
+        """Counts a request that ended."""
+        if sequence.first_token_at is not None:
+            self._observe("request_decode_time_seconds", now - sequence.first_token_at)
+            self._observe("request_prompt_tokens", sequence.num_prompt)
+            self._observe("request_generation_tokens", sequence.num_output)
         self.ends["abort" if reason == "aborted" else reason] += 1
-        self.whole.observe(seconds)
+        self._observe("e2e_request_latency_seconds", now - sequence.arrival)
 
     def rates(self, now: float) -> dict[str, float]:
         """Tokens per second over the last ten seconds, computed and sampled."""
@@ -200,25 +202,44 @@ class EngineCounters:
         return values
 
     def as_dict(self) -> dict[str, float]:
-        values: dict[str, float] = {}
+        values: dict[str, float] = {
+            "requests_finished_total": float(self.ends.total()),
+            "requests_aborted_total": float(self.ends["abort"]),
+            "requests_failed_total": float(self.ends["error"]),
+        }
         for name in self.__slots__:
             value = getattr(self, name)
             if isinstance(value, int | float):
                 values[name] = float(value)
         for reason, count in list(self.ends.items()):
             values[sample("request_success_total", finished_reason=reason)] = float(count)
-        for histogram, name in (
-            (self.first_token, "time_to_first_token_seconds"),
-            (self.between_tokens, "inter_token_latency_seconds"),
-            (self.whole, "e2e_request_latency_seconds"),
-            (self.queued, "request_queue_time_seconds"),
-            (self.prefill, "request_prefill_time_seconds"),
-            (self.decode, "request_decode_time_seconds"),
-            (self.prompt_lengths, "request_prompt_tokens"),
-            (self.output_lengths, "request_generation_tokens"),
-        ):
+        for name, histogram in self.histograms.items():
             values |= histogram.samples(name)
         return values
+
+    def _observe(self, name: str, value: float, times: int = 1) -> None:
+        self.histograms[name].observe(value, times)
+
+
+def gauges(scheduler: Scheduler, gate: QueueGate, sequences: list[Sequence], now: float) -> dict[str, float]:
+    """How the engine stands. ``sequences``: all that it has taken in; those that ``gate`` counts are perhaps still on
+    their way. For any thread."""
+    pool = scheduler.kv.pool
+    waiting = [sequence for sequence in sequences if not sequence.block_table]
+    values = {
+        "num_requests_running": len(scheduler.running),
+        "num_requests_waiting": gate.num_requests + sum(not sequence.in_gate for sequence in waiting),
+        "queued_tokens": gate.num_tokens,
+        "oldest_waiting_seconds": now - min((sequence.arrival for sequence in waiting), default=now),
+        "kv_cache_usage_perc": scheduler.kv.usage,
+        "kv_blocks_used": pool.num_used,
+        "kv_blocks_cached": pool.num_cached,
+        "kv_blocks_free": pool.num_available - pool.num_cached,
+        "prefix_cache_queries": scheduler.prefix_queries,
+        "prefix_cache_hits": scheduler.prefix_hits,
+        "num_preemptions_total": scheduler.num_preemptions,
+    }
+    return {name: float(value) for name, value in values.items()}
 
 
 def exposition(values: Mapping[str, float], model_name: str) -> str:
@@ -241,18 +262,6 @@ def exposition(values: Mapping[str, float], model_name: str) -> str:
             typed = family
         lines.append(f"{full}{{{label}{',' + labels if labels else '}'} {value!r}")
     return "\n".join(lines) + "\n"
-
-
-def parse_exposition(text: str) -> dict[str, float]:
-    """What :func:`exposition` wrote, as it was given. Lines of others are passed over."""
-    values: dict[str, float] = {}
-    for line in text.splitlines():
-        match = re.fullmatch(r'(?:vllm|tessera):(\w+)\{model_name="(?:[^"\\]|\\.)*",?(.*)\} (\S+)', line)
-        if match:
-            name, labels, number = match.groups()
-            name = name.removesuffix("_total") if name.startswith("prefix_cache_") else name
-            values[f"{name}{{{labels}}}" if labels else name] = float(number)
-    return values
 
 
 def _bound(sample: str) -> float:

@@ -11,9 +11,10 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from inference.engine.handle import Readable
 from inference.engine.metrics import LiveRequest, Observable, sample
 from inference.errors import (
     DeadlineExceeded,
@@ -27,6 +28,7 @@ from inference.request import (
     Finished,
     GenerationEvent,
     Handle,
+    Health,
     Mortal,
     Priority,
     PromptTokens,
@@ -78,15 +80,11 @@ class RoutedGenerator:
         return self.max_model_len > 0
 
     @property
-    def died(self) -> bool:
-        """Whether every backend is an engine that died."""
-        return all(engine is not None and engine.died for engine in self._engines())
-
-    @property
-    def recovering(self) -> bool:
-        """Whether every backend is an engine, and one is about to be started again."""
-        engines = self._engines()
-        return None not in engines and any(engine is not None and engine.recovering for engine in engines)
+    def health(self) -> Health:
+        """That of the engine where there is no other backend: a server that is away may come back."""
+        there: list[object] = [backend.open for backend in self._backends]
+        known = {each.health if isinstance(each, Mortal) else "ok" for each in there}
+        return "ok" if "ok" in known else "restarting" if "restarting" in known else "failed"
 
     def submit(
         self,
@@ -183,11 +181,6 @@ class RoutedGenerator:
         there = next((backend for backend in self._backends if backend.open is not None), self._backends[0])
         return there.generator()
 
-    def _engines(self) -> list[Mortal | None]:
-        """The backends that may die, None for each other one."""
-        there: list[object] = [backend.open for backend in self._backends]
-        return [each if isinstance(each, Mortal) else None for each in there]
-
     def _encoder(self) -> TextEncoder:
         generator: object = self._backends[0].generator()
         if not isinstance(generator, TextEncoder):
@@ -195,41 +188,45 @@ class RoutedGenerator:
         return generator
 
 
-class RoutedHandle:
+class RoutedHandle(Readable):
     """A request at the backend that answers it; see :class:`inference.request.Handle`. Has one reader."""
 
     def __init__(self, route: RoutedGenerator, offers: Iterator[tuple[str, Handle]]) -> None:
         """Raises what ``offers`` does."""
+        super().__init__()
         self._route, self._offers = route, offers
         self._begun = False
         self._aborted: list[bool] = []  # filled by any thread, without a lock
         self._backend, self.handle = next(offers)
         self.request_id = self.handle.request_id
 
-    def __iter__(self) -> Iterator[GenerationEvent]:
-        return _Events(self)
-
-    def __aiter__(self) -> AsyncIterator[GenerationEvent]:
-        return _AsyncEvents(self)
-
     def abort(self) -> None:
-        """Takes no lock, like that of ``RequestHandle``; :meth:`asks_another` looks at it."""
+        """Takes no lock, like that of ``RequestHandle``; :meth:`_asks_another` looks at it."""
         self._aborted.append(True)
         self.handle.abort()
 
-    def result(self, timeout_s: float | None = None) -> tuple[str, Finished]:
+    def take(self, timeout_s: float | None) -> GenerationEvent | None:
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            text, last = self.handle.result(None if end is None else max(0.0, end - time.monotonic()))
-            if text:
-                self._begin()
-            if not self.asks_another(last):
-                return text, last
+            event = self.handle.take(None if end is None else max(0.0, end - time.monotonic()))
+            if event is None or not self._asks_another(event):
+                return event
 
-    def asks_another(self, event: GenerationEvent) -> bool:
+    async def take_async(self) -> GenerationEvent:
+        while True:
+            event = await self.handle.take_async()
+            if not isinstance(event, Finished):
+                self._asks_another(event)
+                return event
+            if not await asyncio.to_thread(self._asks_another, event):  # asking takes a round trip
+                return event
+
+    def _asks_another(self, event: GenerationEvent) -> bool:
         """Looks at each event: whether another backend has the request now, and the event is of no account."""
         if self._begun or self._aborted or not isinstance(event, Finished) or event.error is None:
-            self._begin()
+            if not self._begun:
+                self._begun = True
+                self._route.note_answer(self._backend)
             return False
         if isinstance(event.error, OF_THE_REQUEST):
             return False
@@ -241,33 +238,3 @@ class RoutedHandle:
         if self._aborted:
             self.handle.abort()
         return True
-
-    def _begin(self) -> None:
-        if not self._begun:
-            self._begun = True
-            self._route.note_answer(self._backend)
-
-
-class _Events(Iterator[GenerationEvent]):
-    def __init__(self, handle: RoutedHandle) -> None:
-        self._handle, self._inner = handle, iter(handle.handle)
-
-    def __next__(self) -> GenerationEvent:
-        while self._handle.asks_another(event := next(self._inner)):
-            self._inner = iter(self._handle.handle)
-        return event
-
-
-class _AsyncEvents(AsyncIterator[GenerationEvent]):
-    def __init__(self, handle: RoutedHandle) -> None:
-        self._handle, self._inner = handle, aiter(handle.handle)
-
-    async def __anext__(self) -> GenerationEvent:
-        while await self._asks_another(event := await anext(self._inner)):
-            self._inner = aiter(self._handle.handle)
-        return event
-
-    async def _asks_another(self, event: GenerationEvent) -> bool:
-        if isinstance(event, Finished):  # asking takes a round trip
-            return await asyncio.to_thread(self._handle.asks_another, event)
-        return self._handle.asks_another(event)

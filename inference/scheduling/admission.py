@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter
+from collections import defaultdict
+from dataclasses import dataclass
 
 from inference.errors import DeadlineExceeded, InvalidRequest, Overloaded, PromptTooLong
 from inference.request import MAX_LOGPROBS, PromptTokens, SamplingParams, Share
 from inference.scheduling.estimate import Estimate
+from inference.scheduling.sequence import Sequence
 
 SHARE_OF_QUEUE = 0.5
 """The part of the queue that one share may fill."""
@@ -71,68 +73,82 @@ def _validate_sampling(params: SamplingParams, vocab_size: int) -> None:
         )
 
 
+@dataclass(slots=True)
+class _Part:
+    """What waits of one share, or in all; ``outputs`` are the most tokens that it may answer."""
+
+    requests: int = 0
+    prompts: int = 0
+    outputs: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.prompts + self.outputs
+
+    def add(self, sequence: Sequence, times: int) -> None:
+        self.requests += times
+        self.prompts += times * sequence.num_prompt
+        self.outputs += times * sequence.params.max_tokens
+
+
 class QueueGate:
     """Counts what waits. Thread-safe: callers enter, the engine's thread leaves."""
 
     def __init__(self, max_requests: int, max_tokens: int) -> None:
         self._max_requests = max_requests
         self._max_tokens = max_tokens
-        self._requests: Counter[str] = Counter()
-        self._tokens: Counter[str] = Counter()
-        self._outputs: Counter[str] = Counter()
-        self._total_requests = 0
-        self._total_tokens = 0
+        self._all = _Part()
+        self._parts: defaultdict[str, _Part] = defaultdict(_Part)
         self._estimate = Estimate()
         self._lock = threading.Lock()
 
     @property
     def num_requests(self) -> int:
-        return self._total_requests
+        return self._all.requests
 
     @property
     def num_tokens(self) -> int:
-        return self._total_tokens
+        return self._all.tokens
 
-    def enter(
-        self, share_key: str, tokens: int, *, output_tokens: int = 0, deadline_s: float | None = None
-    ) -> None:
-        """Counts a request in; ``output_tokens`` of its ``tokens`` are the most that it may answer.
+    def enter(self, sequence: Sequence, *, deadline_s: float | None = None) -> None:
+        """Counts a request in.
 
         Raises ``Overloaded`` when the queue, or the share's part of it, is full, and ``DeadlineExceeded`` when by the
         speed of the last steps it would not be done within ``deadline_s``: its share's queue, as long again for each
         other share that waits, its own prompt and its output.
         """
+        key, tokens = sequence.share.key, sequence.queue_tokens
         with self._lock:
-            share_requests = max(1, int(self._max_requests * SHARE_OF_QUEUE))
-            share_tokens = max(tokens, int(self._max_tokens * SHARE_OF_QUEUE))
-            if self._total_requests >= self._max_requests or self._over_tokens(tokens):
+            own = self._parts.get(key) or _Part()
+            beyond = self._all.requests > 0 and self._all.tokens + tokens > self._max_tokens
+            if self._all.requests >= self._max_requests or beyond:
                 raise Overloaded("The queue is full.", retry_after_s=self._retry_after())
-            if self._requests[share_key] >= share_requests or self._tokens[share_key] + tokens > share_tokens:
+            most = max(tokens, int(self._max_tokens * SHARE_OF_QUEUE))
+            if own.requests >= max(1, int(self._max_requests * SHARE_OF_QUEUE)) or own.tokens + tokens > most:
                 raise Overloaded("Your part of the queue is full.", retry_after_s=self._retry_after())
             if deadline_s is not None:
-                needed_s = self._wait_s(share_key) + self._estimate.alone_s(
-                    tokens - output_tokens, output_tokens
-                )
+                fair_s = self._estimate.together_s(own.prompts, own.outputs) * len(self._parts)
+                needed_s = min(fair_s, self._all_s())
+                needed_s += self._estimate.alone_s(sequence.num_prompt, sequence.params.max_tokens)
                 if deadline_s <= 0 or needed_s > deadline_s:
                     raise DeadlineExceeded(
                         f"The request would take about {math.ceil(needed_s)} s, beyond its deadline."
                     )
-            self._requests[share_key] += 1
-            self._tokens[share_key] += tokens
-            self._outputs[share_key] += output_tokens
-            self._total_requests += 1
-            self._total_tokens += tokens
+            for part in (self._all, self._parts[key]):
+                part.add(sequence, 1)
+            sequence.in_gate = True
 
-    def leave(self, share_key: str, tokens: int, *, output_tokens: int = 0) -> None:
-        """Counts a request out: it began to run, or ended while waiting."""
+    def leave(self, sequence: Sequence) -> bool:
+        """Counts a request out, which began to run or ended while waiting; False where it is not counted."""
         with self._lock:
-            self._requests[share_key] -= 1
-            self._tokens[share_key] -= tokens
-            self._outputs[share_key] -= output_tokens
-            self._total_requests -= 1
-            self._total_tokens -= tokens
-            if self._requests[share_key] == 0:
-                del self._requests[share_key], self._tokens[share_key], self._outputs[share_key]
+            if not sequence.in_gate:
+                return False
+            sequence.in_gate = False
+            for part in (self._all, self._parts[sequence.share.key]):
+                part.add(sequence, -1)
+            if not self._parts[sequence.share.key].requests:
+                del self._parts[sequence.share.key]
+            return True
 
     def observe(self, tokens: int, seconds: float, *, decoding: bool = False) -> None:
         """Learns the engine's speed from one step; ``decoding``: no prompt was in it."""
@@ -144,18 +160,8 @@ class QueueGate:
         with self._lock:
             self._estimate.observe_end(used)
 
-    def _wait_s(self, share_key: str) -> float:
-        """Until the queue of a share is served, with as much for each other one that waits."""
-        tokens, outputs = self._tokens[share_key], self._outputs[share_key]
-        fair = self._estimate.together_s(tokens - outputs, outputs) * len(self._requests)
-        return min(fair, self._all_s())
-
     def _all_s(self) -> float:
-        outputs = self._outputs.total()
-        return self._estimate.together_s(self._total_tokens - outputs, outputs)
+        return self._estimate.together_s(self._all.prompts, self._all.outputs)
 
     def _retry_after(self) -> int:
         return max(1, min(60, math.ceil(self._all_s() / 4)))
-
-    def _over_tokens(self, tokens: int) -> bool:
-        return self._total_requests > 0 and self._total_tokens + tokens > self._max_tokens

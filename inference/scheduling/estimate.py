@@ -37,6 +37,8 @@ class Estimate:
 
     def alone_s(self, prompt_tokens: int, output_tokens: int) -> float:
         """Seconds for one request that waits for nobody: its prompt in full steps, its output token by token."""
+        if not self._decode_s:
+            return self.together_s(prompt_tokens, output_tokens)
         return self.together_s(prompt_tokens, 0) + output_tokens * self._used * self._decode_s
 
 

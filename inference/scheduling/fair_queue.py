@@ -79,9 +79,11 @@ class FairQueue:
         return self._counters[sequence.priority, sequence.share.key]
 
     def gap(self) -> float:
-        """The largest difference of weighted service between two shares that wait in one class, in tokens."""
+        """The largest difference of weighted service between two shares that wait in one class, in tokens. For any
+        thread."""
         waiting = [
-            [self._counters[priority, key] for key in shares] for priority, shares in self._queues.items()
+            [self._counters.get((priority, key), 0.0) for key in list(shares)]
+            for priority, shares in self._queues.items()
         ]
         return max((max(counters) - min(counters) for counters in waiting if counters), default=0.0)
 

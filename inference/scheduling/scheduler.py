@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from inference.errors import InvalidRequest
 from inference.kv_cache.manager import KVCacheManager
 from inference.scheduling.fair_queue import FairQueue
 from inference.scheduling.sequence import Sequence
@@ -47,12 +48,11 @@ class Scheduler:
         max_running: int,
         alignment: int = 1,
         speculation: int = 0,
-        on_admitted: Callable[[Sequence], None] = lambda sequence: None,
     ) -> None:
         if max_batched_tokens < max_running + alignment - 1:
-            raise ValueError(
+            raise InvalidRequest(
                 f"max_batched_tokens must be at least {max_running + alignment - 1}: one token for each "
-                f"running request and one prompt chunk of {alignment}"
+                f"running request and one prompt chunk of {alignment}."
             )
         self.kv = kv
         self.waiting = FairQueue(lead=max_batched_tokens)
@@ -64,7 +64,6 @@ class Scheduler:
         self._max_running = max_running
         self._alignment = alignment
         self._speculation = speculation
-        self._on_admitted = on_admitted
 
     def add(self, sequence: Sequence) -> None:
         self.waiting.activate(sequence.share)
@@ -209,7 +208,6 @@ class Scheduler:
                 self.prefix_queries += sequence.num_tokens
                 self.prefix_hits += sequence.num_computed
                 sequence.num_cached = sequence.num_computed
-            self._on_admitted(sequence)
             self._schedule_prompt(step, sequence)
 
     def _hits(self, step: Step, told: set[Sequence]) -> Callable[[Sequence], int]:

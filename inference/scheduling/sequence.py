@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from inference.request import Priority, SamplingParams, Share
+from inference.request import Priority, SamplingParams, Share, Usage
 from inference.sampling.prompt_lookup import PromptLookup
 
 
@@ -41,6 +41,7 @@ class Sequence:
     """Leading blocks that the prefix cache had when it was last asked."""
     admitted_at: float = 0.0
     first_token_at: float | None = None
+    last_token_at: float = 0.0
     block_table: list[int] = field(default_factory=list)
     block_hashes: list[bytes] = field(default_factory=list)
     draft: list[int] = field(default_factory=list)
@@ -64,3 +65,14 @@ class Sequence:
     def queue_tokens(self) -> int:
         """What the sequence counts for in the bounded queue."""
         return self.num_prompt + self.params.max_tokens
+
+    def usage(self, now: float) -> Usage:
+        """What was used until ``now``."""
+        first = self.first_token_at
+        return Usage(
+            prompt_tokens=self.num_prompt,
+            completion_tokens=self.num_output,
+            cached_tokens=self.num_cached,
+            time_to_first_token_s=None if first is None else first - self.arrival,
+            total_s=now - self.arrival,
+        )

@@ -38,7 +38,7 @@ def _the_books_hold_after_every_test(monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setattr(Engine, "__init__", noting)
     yield
     for engine in engines:
-        if engine.died or (engine._thread is not None and engine._thread.is_alive()):
+        if engine.health == "failed" or (engine._thread is not None and engine._thread.is_alive()):
             continue
         engine._scheduler.check_integrity()
         if not engine._stopped:

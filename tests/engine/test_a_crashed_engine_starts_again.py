@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from inference.engine import supervisor
-from inference.engine.engine import Engine, _Wake
+from inference.engine.engine import Engine
 from inference.engine.supervisor import WINDOW_S, Supervisor
 from inference.errors import EngineStopped, NotReady
 from inference.runtime import Runtime
@@ -45,14 +45,14 @@ def crash(engine: Engine) -> None:
         raise KeyError("the books are wrong")
 
     engine._scheduler.schedule = broken  # type: ignore[method-assign,assignment]
-    engine._inbox.put(_Wake())
+    engine._inbox.put(None)
 
 
 def end_the_pause(engine: Engine, now: list[float]) -> None:
-    until(lambda: engine.recovering)
+    until(lambda: engine.health == "restarting")
     now[0] += supervisor.PAUSES_S[-1]
-    engine._inbox.put(_Wake())
-    until(lambda: not engine.recovering)
+    engine._inbox.put(None)
+    until(lambda: engine.health != "restarting")
 
 
 def test_all_callers_are_told_and_the_next_are_served_as_before(engine: Engine, now: list[float]) -> None:
@@ -72,7 +72,7 @@ def test_all_callers_are_told_and_the_next_are_served_as_before(engine: Engine, 
     assert metrics["num_requests_waiting"] == metrics["num_requests_running"] == metrics["queued_tokens"] == 0
     engine.stop()
     engine.check_integrity()
-    assert not engine.died
+    assert engine.health != "failed"
 
 
 def test_readyz_is_red_until_it_serves_again(engine: Engine, now: list[float]) -> None:
@@ -80,7 +80,7 @@ def test_readyz_is_red_until_it_serves_again(engine: Engine, now: list[float]) -
         assert httpx.get(f"{url}/readyz").status_code == 200
         submit(engine, PROMPTS[0], greedy(390))
         crash(engine)
-        until(lambda: engine.recovering)
+        until(lambda: engine.health == "restarting")
         with pytest.raises(NotReady, match="started again"):
             submit(engine, PROMPTS[0])
         answer = httpx.get(f"{url}/readyz")
@@ -105,7 +105,7 @@ def test_it_is_red_for_good_when_it_crashes_too_often(engine: Engine, now: list[
         last = submit(engine, PROMPTS[0], greedy(390))
         crash(engine)
         assert isinstance(last.result(20)[1].error, EngineStopped)
-        until(lambda: engine.died)
+        until(lambda: engine.health == "failed")
         with pytest.raises(EngineStopped):
             submit(engine, PROMPTS[0])
         answer = httpx.get(f"{url}/readyz")
@@ -116,10 +116,10 @@ def test_it_is_red_for_good_when_it_crashes_too_often(engine: Engine, now: list[
 def test_a_stop_ends_the_pause(engine: Engine) -> None:
     handle = submit(engine, PROMPTS[0], greedy(390))
     crash(engine)
-    until(lambda: engine.recovering)
+    until(lambda: engine.health == "restarting")
     engine.stop()
     assert handle.result(0)[1].reason == "error"
-    assert not engine.died
+    assert engine.health != "failed"
 
 
 def test_restarts_are_forgotten_after_a_while() -> None:

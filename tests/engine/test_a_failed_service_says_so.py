@@ -12,9 +12,11 @@ import pytest
 
 from inference import runtime as runtimes
 from inference.engine.engine import Engine
-from inference.engine.remote import RemoteEmbedder, RemoteGenerator
+from inference.engine.remote.embedder import RemoteEmbedder
+from inference.engine.remote.generator import RemoteGenerator
 from inference.errors import EngineStopped, LoadingFailed, NotReady
 from inference.request import PromptTokens, SamplingParams, Share
+from inference.routes import Remote
 from inference.runtime import Runtime, RuntimeConfig, load, load_in_background
 from inference.service import create_app
 from tests.engine.tiny import EOS, TinyCheckpoint, make_config
@@ -52,10 +54,10 @@ def failed_runtime(folder: Path) -> Runtime:
 
 def test_connecting_to_a_service_that_failed_ends_at_once(tmp_path: Path) -> None:
     with serving(create_app(failed_runtime(tmp_path), KEY)) as url:
-        for kind in (RemoteGenerator, RemoteEmbedder):
+        for connect in (RemoteGenerator.connect, RemoteEmbedder):
             started = time.monotonic()
             with pytest.raises(LoadingFailed, match="not in the cache"):
-                kind.connect(url, api_key=KEY, wait_s=20)
+                connect(Remote("r", url, api_key=KEY), wait_s=20)
             assert time.monotonic() - started < 5
         answer = httpx.post(
             f"{url}/v1/completions", json={"prompt": [1]}, headers={"Authorization": f"Bearer {KEY}"}
@@ -90,7 +92,7 @@ def test_an_engine_that_died_is_seen_from_outside(
     engine = Engine.start(make_config(max_restarts=0), llama)
     runtime = Runtime.of(engine)
     with serving(create_app(runtime, KEY)) as url:
-        remote = RemoteGenerator.connect(url, api_key=KEY)
+        remote = RemoteGenerator.connect(Remote("r", url, api_key=KEY))
         assert httpx.get(f"{url}/readyz").status_code == httpx.get(f"{url}/healthz").status_code == 200
 
         def broken() -> None:
@@ -100,17 +102,17 @@ def test_an_engine_that_died_is_seen_from_outside(
         share, params = Share("acme", cache_salt=b"a"), SamplingParams(max_tokens=4)
         end = remote.submit(PromptTokens((EOS - 1,)), params, share=share).result(10)[1]
         assert isinstance(end.error, EngineStopped)
-        until(lambda: engine.died)
+        until(lambda: engine.health == "failed")
         with pytest.raises(EngineStopped):
             remote.submit(PromptTokens((EOS - 1,)), params, share=share)
         assert httpx.get(f"{url}/readyz").status_code == httpx.get(f"{url}/healthz").status_code == 503
         assert "restart" in httpx.get(f"{url}/readyz").json()["detail"]
         with pytest.raises(LoadingFailed):
-            RemoteGenerator.connect(url, api_key=KEY, wait_s=20)
+            RemoteGenerator.connect(Remote("r", url, api_key=KEY), wait_s=20)
         remote.stop()
 
 
 def test_an_engine_that_was_stopped_did_not_die(llama: TinyCheckpoint) -> None:
     engine = Engine.start(make_config(), llama)
     engine.stop()
-    assert not engine.died
+    assert engine.health != "failed"

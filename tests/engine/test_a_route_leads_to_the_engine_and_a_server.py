@@ -14,7 +14,7 @@ import pytest
 
 from inference import runtime
 from inference.engine.engine import Engine
-from inference.engine.remote import RemoteGenerator
+from inference.engine.remote.generator import RemoteGenerator
 from inference.errors import InvalidRequest
 from inference.request import ChatMessage, SamplingParams
 from inference.routes import Remote, Route
@@ -152,7 +152,7 @@ def test_the_service_lists_the_routes_and_answers_by_name(server: Server, engine
             in metrics
         )
 
-        far = RemoteGenerator.connect(url, api_key=KEY)
+        far = RemoteGenerator.connect(Remote("r", url, api_key=KEY))
         try:
             assert far.model_name == "answers"
             server.answers = False

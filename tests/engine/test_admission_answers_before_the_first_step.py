@@ -8,7 +8,18 @@ from inference.engine.engine import Engine
 from inference.errors import InferenceError, InvalidRequest, Overloaded, PromptTooLong
 from inference.request import PromptTokens, SamplingParams, Share
 from inference.scheduling.admission import QueueGate
-from tests.engine.tiny import ACME, GLOBEX, VOCAB, TinyCheckpoint, drive, greedy, make_config, run, submit
+from tests.engine.tiny import (
+    ACME,
+    GLOBEX,
+    VOCAB,
+    TinyCheckpoint,
+    drive,
+    greedy,
+    make_config,
+    run,
+    submit,
+    waiting,
+)
 
 SHORT = PromptTokens((1, 2, 3))
 
@@ -76,14 +87,16 @@ def test_a_share_fills_at_most_half_of_the_queue(llama: TinyCheckpoint) -> None:
 
 def test_the_queue_is_bounded_in_tokens() -> None:
     gate = QueueGate(max_requests=100, max_tokens=1000)
-    gate.enter("acme", 400)
+    first = waiting(ACME, 400)
+    gate.enter(first)
     with pytest.raises(Overloaded, match="Your part"):
-        gate.enter("acme", 200)
-    gate.enter("globex", 500)
+        gate.enter(waiting(ACME, 200))
+    gate.enter(waiting(GLOBEX, 500))
     with pytest.raises(Overloaded, match="The queue is full"):
-        gate.enter("initech", 200)
-    gate.leave("acme", 400)
-    gate.enter("initech", 200)
+        gate.enter(waiting(Share("initech"), 200))
+    assert gate.leave(first)
+    assert not gate.leave(first), "counted out twice"
+    gate.enter(waiting(Share("initech"), 200))
 
 
 def test_an_aborted_request_leaves_the_queue(llama: TinyCheckpoint) -> None:

@@ -15,7 +15,7 @@ from inference.engine.engine import Engine
 from inference.errors import DeadlineExceeded
 from inference.request import PromptTokens
 from inference.scheduling.admission import QueueGate
-from tests.engine.tiny import ACME, EOS, GLOBEX, TinyCheckpoint, drive, greedy, make_config
+from tests.engine.tiny import ACME, EOS, GLOBEX, TinyCheckpoint, drive, greedy, make_config, waiting
 
 
 class World:
@@ -105,14 +105,14 @@ def test_outputs_that_end_early_are_learned(llama: TinyCheckpoint) -> None:
     gate.observe(tokens=1000, seconds=1.0)
     gate.observe(tokens=1, seconds=0.01, decoding=True)
     with pytest.raises(DeadlineExceeded):
-        gate.enter("acme", 1100, output_tokens=1000, deadline_s=5)
+        gate.enter(waiting(ACME, 100, 1000), deadline_s=5)
     for _ in range(100):
         gate.observe_end(0.2)
-    gate.enter("acme", 1100, output_tokens=1000, deadline_s=5)
+    gate.enter(waiting(ACME, 100, 1000), deadline_s=5)
 
 
 def test_before_the_first_step_nobody_is_refused_but_for_no_time_at_all() -> None:
     gate = QueueGate(max_requests=100, max_tokens=200_000)
-    gate.enter("acme", 50_000, output_tokens=10, deadline_s=0.1)
+    gate.enter(waiting(ACME, 49_990, 10), deadline_s=0.1)
     with pytest.raises(DeadlineExceeded):
-        gate.enter("acme", 10, deadline_s=0)
+        gate.enter(waiting(ACME, 10), deadline_s=0)

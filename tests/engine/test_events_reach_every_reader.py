@@ -96,7 +96,7 @@ def test_closing_an_async_iterator_aborts(engine: Engine) -> None:
     async def read_one() -> None:
         iterator = submit(engine, PROMPTS[0], greedy(390)).__aiter__()
         await iterator.__anext__()
-        await iterator.aclose()  # type: ignore[attr-defined]
+        await iterator.aclose()
 
     asyncio.run(read_one())
     wait_until(lambda: engine.metrics()["requests_aborted_total"] == 1)

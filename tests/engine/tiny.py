@@ -13,6 +13,7 @@ from inference.config import EngineConfig, ModelConfig, RopeScaling
 from inference.engine.engine import Engine
 from inference.engine.handle import RequestHandle
 from inference.request import ChatMessage, Delta, Priority, PromptTokens, SamplingParams, Share
+from inference.scheduling.sequence import Sequence as TokenSequence
 
 VOCAB = 199
 EOS = 198
@@ -166,6 +167,11 @@ def submit(
     priority: Priority = Priority.INTERACTIVE,
 ) -> RequestHandle:
     return engine.submit(prompt, params or greedy(), share=share, priority=priority)
+
+
+def waiting(share: Share, prompt: int, output: int = 0) -> TokenSequence:
+    """A request of so many tokens, as the queue counts it."""
+    return TokenSequence("r", [7] * prompt, prompt, greedy(output), share, Priority.INTERACTIVE, 0.0, 0)
 
 
 def drive(engine: Engine, limit: int = 5_000) -> int:

@@ -6,15 +6,18 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.models import BPE
 
-from inference.engine.remote import RemoteGenerator
+from inference.engine.remote.dialects import OURS
+from inference.engine.remote.generator import RemoteGenerator
 from inference.loading.tokenizer import Tokenizer
 from inference.request import PromptTokens, Share
+from inference.routes import Remote
 
 ALICE = Share("acme", cache_salt=b"a")
 CHARLIE = Share("globex", cache_salt=b"c")
@@ -81,14 +84,23 @@ def begin(request: BaseHTTPRequestHandler, status: int, **headers: str) -> None:
     request.end_headers()
 
 
+def generator(url: str, **options: Any) -> RemoteGenerator:
+    """A generator for a server, which it takes for our own service unless ``server`` says otherwise. ``options``: of
+    :class:`Remote` or of the generator."""
+    known = {field.name for field in fields(Remote)} - {"tokenizer"}
+    mine = {name: options.pop(name) for name in list(options) if name in known}
+    return RemoteGenerator(
+        Remote("r", url, **{"model": "m", "max_model_len": 1000, "server": OURS, **mine}), **options
+    )
+
+
 @contextmanager
 def answering(
     write: Write, *, status: int | None = 200, **options: Any
 ) -> Iterator[tuple[RemoteGenerator, Bodies]]:
-    """A generator in front of :func:`serving`. It takes the server for our own service unless ``owned_by`` says
-    otherwise."""
+    """A :func:`generator` in front of :func:`serving`."""
     with serving(write, status=status) as (url, asked):
-        remote = RemoteGenerator(url, **{"model": "m", "max_model_len": 1000, **options})
+        remote = generator(url, **options)
         try:
             yield remote, asked
         finally:

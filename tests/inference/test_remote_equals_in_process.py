@@ -17,12 +17,15 @@ import uvicorn
 from inference.config import EngineConfig
 from inference.embedder import SentenceTransformerEmbedder
 from inference.engine.engine import Engine
-from inference.engine.remote import RemoteEmbedder, RemoteGenerator
+from inference.engine.remote.embedder import RemoteEmbedder
+from inference.engine.remote.generator import RemoteGenerator
 from inference.errors import EngineStopped, InferenceError, InvalidRequest, NotReady, PromptTooLong
 from inference.loading.checkpoint import Checkpoint
 from inference.request import ChatMessage, Delta, Finished, PromptTokens, SamplingParams, Share
+from inference.routes import Remote
 from inference.runtime import Runtime
 from inference.service import InferenceApp, create_app
+from tests.inference.scripted_server import generator
 
 KEY = "a-key-for-tests"
 ALICE = Share("acme", 2.0, b"salt of acme")
@@ -72,7 +75,7 @@ def url(engine: Engine, embedder: SentenceTransformerEmbedder) -> Iterator[str]:
 
 @pytest.fixture
 def remote(url: str) -> Iterator[RemoteGenerator]:
-    remote = RemoteGenerator.connect(url, api_key=KEY)
+    remote = RemoteGenerator.connect(Remote("r", url, api_key=KEY))
     yield remote
     remote.stop()
 
@@ -156,7 +159,7 @@ def test_refusals_are_raised_by_submit_as_in_process(remote: RemoteGenerator) ->
 
 
 def test_stopping_ends_what_is_under_way(url: str) -> None:
-    remote = RemoteGenerator.connect(url, api_key=KEY)
+    remote = RemoteGenerator.connect(Remote("r", url, api_key=KEY))
     params = SamplingParams(max_tokens=900, ignore_eos=True)
     handle = remote.submit(remote.render_chat(QUESTION), params, share=ALICE)
     remote.stop()
@@ -171,7 +174,7 @@ def test_stopping_ends_what_is_under_way(url: str) -> None:
 def test_vectors_and_counts_are_the_same_near_and_far(
     url: str, embedder: SentenceTransformerEmbedder
 ) -> None:
-    remote = RemoteEmbedder.connect(url, api_key=KEY)
+    remote = RemoteEmbedder(Remote("r", url, api_key=KEY))
     texts = [f"passage {i} " * (i % 9 + 1) for i in range(40)]
     seen: list[int] = []
     np.testing.assert_allclose(
@@ -198,7 +201,7 @@ def test_nobody_without_the_key_is_served(url: str) -> None:
             assert client.get("/nowhere").status_code == 401
             assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
     with pytest.raises(InferenceError):
-        RemoteGenerator.connect(url, api_key="wrong")
+        RemoteGenerator.connect(Remote("r", url, api_key="wrong"))
 
 
 def test_the_service_does_not_start_without_a_key() -> None:
@@ -209,16 +212,16 @@ def test_the_service_does_not_start_without_a_key() -> None:
 def test_a_client_learns_that_the_service_is_loading_or_away() -> None:
     with serving(create_app(Runtime("Loading the model."), KEY)) as address:
         with pytest.raises(NotReady, match="Loading the model"):
-            RemoteGenerator.connect(address, api_key=KEY)
+            RemoteGenerator.connect(Remote("r", address, api_key=KEY))
         assert httpx.get(f"{address}/readyz").status_code == 503
         assert httpx.get(f"{address}/healthz").status_code == 200
     with pytest.raises(NotReady):
-        RemoteGenerator.connect(address, api_key=KEY)
+        RemoteGenerator.connect(Remote("r", address, api_key=KEY))
 
 
 def test_a_server_that_might_mix_organisations_is_refused(checkpoint: Checkpoint) -> None:
-    known: dict[str, Any] = {"model": "m", "max_model_len": 10, "owned_by": "somebody"}
+    known: dict[str, Any] = {"model": "m", "max_model_len": 10, "server": "somebody"}
     with pytest.raises(InvalidRequest, match="control tokens"):
-        RemoteGenerator("http://127.0.0.1:1", **known)
+        generator("http://127.0.0.1:1", **known)
     with pytest.raises(InvalidRequest, match="prefix caches"):
-        RemoteGenerator("http://127.0.0.1:1", tokenizer=checkpoint.tokenizer, **known)
+        generator("http://127.0.0.1:1", tokenizer=checkpoint.tokenizer, **known)

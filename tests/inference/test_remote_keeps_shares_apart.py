@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from inference.engine.remote import RemoteGenerator
+from inference.engine.remote.generator import RemoteGenerator
 from inference.errors import InvalidRequest, Overloaded
 from inference.request import PromptTokens, SamplingParams, Share
-from tests.inference.scripted_server import ALICE, CHARLIE, PROMPT, WHOLE, answering, letters
+from tests.inference.scripted_server import ALICE, CHARLIE, PROMPT, WHOLE, answering, generator, letters
 
-VLLM: dict[str, Any] = {"owned_by": "vllm", "tokenizer": letters()}
+VLLM: dict[str, Any] = {"server": "vllm", "tokenizer": letters()}
 
 
 def say_all(request: BaseHTTPRequestHandler) -> None:
@@ -44,7 +44,7 @@ def test_vllm_is_sent_the_fields_that_a_model_s_own_configuration_would_fill_in(
 
 
 def test_llama_cpp_is_told_to_keep_no_prompt() -> None:
-    with answering(say_all, owned_by="llamacpp", tokenizer=letters()) as (remote, asked):
+    with answering(say_all, server="llamacpp", tokenizer=letters()) as (remote, asked):
         ask(remote, repetition_penalty=1.5)
         with pytest.raises(InvalidRequest, match="stop_token_ids"):
             ask(remote, stop_token_ids=(3,))
@@ -54,10 +54,10 @@ def test_llama_cpp_is_told_to_keep_no_prompt() -> None:
 
 
 def test_a_stranger_is_refused_unless_its_cache_is_said_to_be_off() -> None:
-    stranger: dict[str, Any] = {"model": "m", "max_model_len": 100, "owned_by": "somebody"}
+    stranger: dict[str, Any] = {"model": "m", "max_model_len": 100, "server": "somebody"}
     with pytest.raises(InvalidRequest, match="prefix caches"):
-        RemoteGenerator("http://127.0.0.1:1", tokenizer=letters(), **stranger)
-    with answering(say_all, owned_by="somebody", tokenizer=letters(), salted_cache=True) as (remote, asked):
+        generator("http://127.0.0.1:1", tokenizer=letters(), **stranger)
+    with answering(say_all, server="somebody", tokenizer=letters(), prefix_cache_off=True) as (remote, asked):
         assert ask(remote) == "whole"
         with pytest.raises(InvalidRequest, match="logprobs"):
             ask(remote, logprobs=1)

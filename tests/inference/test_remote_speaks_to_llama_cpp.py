@@ -15,11 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
-from inference.engine.remote import RemoteGenerator
+from inference.engine.remote.generator import RemoteGenerator
 from inference.errors import EngineStopped, InvalidRequest, NotReady, PromptTooLong
 from inference.loading.checkpoint import Checkpoint
 from inference.request import ChatMessage, Delta, Finished, PromptTokens, SamplingParams, Share
-from tests.inference.scripted_server import ALICE, CHARLIE
+from inference.routes import Remote
+from tests.inference.scripted_server import ALICE, CHARLIE, generator
 
 pytestmark = pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"),
@@ -59,7 +60,7 @@ def server(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def remote(server: str, checkpoint: Checkpoint) -> Iterator[RemoteGenerator]:
-    remote = RemoteGenerator.connect(server, tokenizer=checkpoint.tokenizer, wait_s=60)
+    remote = RemoteGenerator.connect(Remote("r", server), tokenizer=checkpoint.tokenizer, wait_s=60)
     yield remote
     remote.stop()
 
@@ -125,11 +126,11 @@ def test_an_abort_frees_the_slot(server: str, remote: RemoteGenerator) -> None:
 
 
 def test_shares_take_turns_in_front_of_it(server: str, checkpoint: Checkpoint) -> None:
-    remote = RemoteGenerator(
+    remote = generator(
         server,
         model="any",
         max_model_len=1024,
-        owned_by="llamacpp",
+        server="llamacpp",
         tokenizer=checkpoint.tokenizer,
         max_running=1,
     )
@@ -200,8 +201,8 @@ def test_a_server_that_hangs_and_one_that_dies_end_their_requests(
     )
     assert process.stdout is not None
     address = process.stdout.readline().split()[-1]
-    options: dict[str, Any] = {"max_model_len": 1024, "owned_by": "llamacpp", "token_timeout_s": 3.0}
-    remote = RemoteGenerator(address, model="any", tokenizer=checkpoint.tokenizer, **options)
+    options: dict[str, Any] = {"max_model_len": 1024, "server": "llamacpp", "token_timeout_s": 3.0}
+    remote = generator(address, model="any", tokenizer=checkpoint.tokenizer, **options)
     params = SamplingParams(max_tokens=900, ignore_eos=True)
     try:
         prompt = prompt_of(remote, "Count.")

@@ -12,10 +12,9 @@ from http.server import BaseHTTPRequestHandler
 import httpcore
 import pytest
 
-from inference.engine.remote import RemoteGenerator
 from inference.errors import EngineStopped, InferenceError
 from inference.request import Delta, Finished, SamplingParams
-from tests.inference.scripted_server import ALICE, PROMPT, answering, frame
+from tests.inference.scripted_server import ALICE, PROMPT, answering, frame, generator
 
 
 @pytest.mark.parametrize("pieces", [1, 7])
@@ -57,7 +56,7 @@ def test_stopping_ends_calls_that_wait_for_a_server_that_hangs() -> None:
             ends.append(error)
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        remote = RemoteGenerator(f"http://127.0.0.1:{silent.getsockname()[1]}", model="m", max_model_len=10)
+        remote = generator(f"http://127.0.0.1:{silent.getsockname()[1]}")
         calls = (
             lambda: remote.submit(PROMPT, SamplingParams(), share=ALICE),
             lambda: remote.count_tokens("a"),

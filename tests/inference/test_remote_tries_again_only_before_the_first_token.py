@@ -22,7 +22,7 @@ from inference.errors import (
 from inference.request import Delta, Finished, SamplingParams
 from tests.inference.scripted_server import ALICE, PROMPT, WHOLE, answering, begin, frame, letters
 
-FOREIGN: dict[str, Any] = {"owned_by": "vllm", "tokenizer": letters()}
+FOREIGN: dict[str, Any] = {"server": "vllm", "tokenizer": letters()}
 
 
 @pytest.fixture(autouse=True)

@@ -46,14 +46,14 @@ def test_it_is_ready_when_the_models_are(db: None, client: Client, nothing_insta
 
 
 @pytest.mark.parametrize(
-    ("died", "recovering", "state"),
-    [(False, False, "ready"), (False, True, "restarting"), (True, False, "failed")],
+    ("health", "state"),
+    [("ok", "ready"), ("restarting", "restarting"), ("failed", "failed")],
 )
 def test_it_is_not_ready_while_the_engine_has_crashed(
-    db: None, client: Client, nothing_installed: None, died: bool, recovering: bool, state: str
+    db: None, client: Client, nothing_installed: None, health: str, state: str
 ) -> None:
     generator = ScriptedGenerator()
-    generator.died, generator.recovering = died, recovering  # type: ignore[attr-defined]
+    generator.health = health  # type: ignore[attr-defined]
     runtime.install(runtime.Runtime.of(generator))
     response = client.get("/readyz")
     assert (response.status_code, response.json()["state"]) == (200 if state == "ready" else 503, state)

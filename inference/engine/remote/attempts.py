@@ -22,8 +22,6 @@ from inference import wire
 from inference.engine.handle import RequestHandle
 from inference.engine.remote.breaker import CircuitBreaker
 from inference.engine.remote.client import (
-    READ_TIMEOUT_S,
-    STREAM_TIMEOUT_S,
     Passing,
     counted,
     events,
@@ -31,9 +29,10 @@ from inference.engine.remote.client import (
     time_limits,
     unreachable,
 )
-from inference.engine.remote.dialects import Dialect
+from inference.engine.remote.dialects import DIALECTS, OURS, Dialect
 from inference.errors import EngineStopped
 from inference.request import Delta, Finished, Usage
+from inference.routes import Remote
 from inference.scheduling.sequence import Sequence
 
 logger = logging.getLogger(__name__)
@@ -59,6 +58,7 @@ class RemoteRequest:
     started: float
     sent: float = 0.0
     deadline_s: float | None = None
+    task: asyncio.Task[None] | None = None
     admitted: asyncio.Future[None] = field(default_factory=asyncio.Future)
 
     @property
@@ -67,23 +67,20 @@ class RemoteRequest:
 
 
 class Attempts:
-    """Sends requests to one server. ``ours``: it is our own service, which says that it took a request in and sends
-    signs of life. ``deliver`` takes each piece and how many tokens it counts for."""
+    """Sends requests to one server; our own service says that it took a request in and sends signs of life.
+    ``deliver`` takes each piece and how many tokens it counts for."""
 
     def __init__(
         self,
+        remote: Remote,
         client: httpx.AsyncClient,
-        dialect: Dialect,
         breaker: CircuitBreaker,
         deliver: Callable[[RemoteRequest, Delta, int], None],
-        *,
-        ours: bool,
-        token_timeout_s: float | None,
     ) -> None:
-        """``token_timeout_s``: how long the server may be silent."""
-        self._client, self._dialect, self._breaker, self._deliver = client, dialect, breaker, deliver
-        self._ours = ours
-        self._silence_s = token_timeout_s or (STREAM_TIMEOUT_S if ours else READ_TIMEOUT_S)
+        self._client, self._breaker, self._deliver = client, breaker, deliver
+        self._read_choice = DIALECTS.get(remote.server, Dialect()).delta
+        self._ours = remote.server == OURS
+        self._silence_s = remote.token_timeout_s
         self.retries = 0
 
     async def complete(self, request: RemoteRequest) -> Finished:
@@ -132,9 +129,8 @@ class Attempts:
             if not request.admitted.done():
                 request.admitted.set_result(None)
         params = request.sequence.params
-        coming = events(
-            response, partial(self._dialect.delta, logprobs=params.logprobs), request.usage, request.started
-        )
+        read = partial(self._read_choice, logprobs=params.logprobs)
+        coming = events(response, read, request.usage, request.started)
         for number in itertools.count():
             try:
                 async with asyncio.timeout(None if self._ours else self._silence_s):

@@ -22,6 +22,7 @@ from inference.errors import (
     Overloaded,
 )
 from inference.request import Delta, Finished, FinishReason, GenerationEvent, Usage
+from inference.routes import Remote
 
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
 MAX_LINE = 4 << 20
@@ -29,21 +30,30 @@ MAX_REFUSAL = 64 << 10
 REFUSAL_TIMEOUT_S = MODELS_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 120.0
-STREAM_TIMEOUT_S = 35.0
-"""Our service sends a sign of life every 10 s: one that misses three hangs."""
 RETRY_S = 1.0
 
 
-def headers(api_key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+def connection(remote: Remote, read_s: float = READ_TIMEOUT_S) -> dict[str, Any]:
+    """What an httpx client of the server is made of."""
+    key = remote.key
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return {"base_url": remote.url, "headers": headers, "timeout": time_limits(read_s)}
 
 
-def time_limits(read_s: float = READ_TIMEOUT_S) -> httpx.Timeout:
+def time_limits(read_s: float) -> httpx.Timeout:
     return httpx.Timeout(read_s, connect=CONNECT_TIMEOUT_S)
 
 
 def unreachable(error: Exception) -> NotReady:
     return NotReady(f"The inference service does not answer ({type(error).__name__}).")
+
+
+def ask(client: httpx.Client, path: str, body: wire.Json | None = None) -> Any:
+    """The JSON that the server answers. Raises ``NotReady`` for one that does not, and as :func:`checked` does."""
+    try:
+        return checked(client.request("GET" if body is None else "POST", path, json=body))
+    except httpx.TransportError as error:
+        raise unreachable(error) from error
 
 
 def checked(response: httpx.Response) -> Any:
@@ -149,35 +159,23 @@ async def events(
 
 
 def find_model(
-    base_url: str,
-    *,
-    api_key: str,
-    model: str | None,
-    task: str,
-    wait_s: float = 0.0,
-    cancelled: Callable[[], bool] = lambda: False,
+    remote: Remote, task: str, *, wait_s: float = 0.0, cancelled: Callable[[], bool] = lambda: False
 ) -> dict[str, Any]:
-    """The server's entry for ``model``, or its first model for ``task`` (``generate`` or ``embed``).
+    """The server's entry for ``remote.model``, or its first model for ``task`` (``generate`` or ``embed``).
 
     Asks again for up to ``wait_s`` seconds while the server does not answer or still loads, unless
     ``cancelled()``. Raises ``NotReady`` or ``Overloaded`` then, and at once ``LoadingFailed`` when the
     server says that it will not load, ``InvalidRequest`` when it has no such model."""
     end = time.monotonic() + wait_s
-    while True:
-        try:
-            limits = time_limits(MODELS_TIMEOUT_S)
-            with httpx.Client(base_url=base_url, headers=headers(api_key), timeout=limits) as client:
-                listed: list[dict[str, Any]] = checked(client.get("/v1/models"))["data"]
-            for entry in listed:
-                if entry["id"] == model if model else entry.get("task", "generate") == task:
-                    return entry
-            raise InvalidRequest(f"The server has no model {model or f'to {task}'}.")
-        except httpx.TransportError as error:
-            failure: InferenceError = unreachable(error)
-        except LoadingFailed:
-            raise
-        except (NotReady, Overloaded) as error:
-            failure = error
-        if cancelled() or time.monotonic() >= end:
-            raise failure
-        time.sleep(RETRY_S)
+    with httpx.Client(**connection(remote, MODELS_TIMEOUT_S)) as client:
+        while True:
+            try:
+                listed: list[dict[str, Any]] = ask(client, "/v1/models")["data"]
+                for entry in listed:
+                    if entry["id"] == remote.model if remote.model else entry.get("task", "generate") == task:
+                        return entry
+                raise InvalidRequest(f"The server has no model {remote.model or f'to {task}'}.")
+            except (NotReady, Overloaded) as error:
+                if isinstance(error, LoadingFailed) or cancelled() or time.monotonic() >= end:
+                    raise
+            time.sleep(RETRY_S)

@@ -8,16 +8,16 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Sequence
-from typing import Self
 
 import httpx
 import numpy as np
 from tokenizers import Tokenizer
 
 from inference.embedder import Vectors
-from inference.engine.remote.client import checked, find_model, headers, time_limits, unreachable
+from inference.engine.remote.client import ask, connection, find_model
 from inference.engine.remote.dialects import OURS
 from inference.errors import InvalidRequest
+from inference.routes import Remote
 
 TEXTS_PER_REQUEST = 32
 
@@ -26,54 +26,19 @@ class RemoteEmbedder:
     """An :class:`inference.embedder.Embedder` over our service. Thread-safe."""
 
     def __init__(
-        self,
-        base_url: str,
-        *,
-        model: str,
-        dimension: int,
-        max_tokens: int,
-        tokenizer: Tokenizer,
-        api_key: str = "",
+        self, remote: Remote, *, wait_s: float = 0.0, cancelled: Callable[[], bool] = lambda: False
     ) -> None:
-        self.name = model
-        self.dimension = dimension
-        self.max_tokens = max_tokens
-        self._tokenizer = tokenizer
-        self._client = httpx.Client(base_url=base_url, headers=headers(api_key), timeout=time_limits())
-
-    @classmethod
-    def connect(
-        cls,
-        base_url: str,
-        *,
-        api_key: str = "",
-        model: str | None = None,
-        wait_s: float = 0.0,
-        cancelled: Callable[[], bool] = lambda: False,
-    ) -> Self:
         """Asks the service what it runs; see :func:`find_model` for the errors."""
-        entry = find_model(
-            base_url, api_key=api_key, model=model, task="embed", wait_s=wait_s, cancelled=cancelled
-        )
+        entry = find_model(remote, "embed", wait_s=wait_s, cancelled=cancelled)
         if entry.get("owned_by") != OURS:
             raise InvalidRequest("Embeddings over the network come from Tessera's own inference service.")
-        with httpx.Client(base_url=base_url, headers=headers(api_key), timeout=time_limits()) as client:
-            tokenizer = Tokenizer.from_str(json.dumps(checked(client.get("/v1/embeddings/tokenizer"))))
-        return cls(
-            base_url,
-            model=entry["id"],
-            dimension=int(entry["dimension"]),
-            max_tokens=int(entry["max_tokens"]),
-            tokenizer=tokenizer,
-            api_key=api_key,
-        )
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        return self._tokenizer
+        self.name: str = entry["id"]
+        self.dimension, self.max_tokens = int(entry["dimension"]), int(entry["max_tokens"])
+        self._client = httpx.Client(**connection(remote))
+        self.tokenizer = Tokenizer.from_str(json.dumps(ask(self._client, "/v1/embeddings/tokenizer")))
 
     def count_tokens(self, text: str) -> int:
-        return len(self._tokenizer.encode(text).ids)
+        return len(self.tokenizer.encode(text).ids)
 
     def embed_query(self, text: str) -> Vectors:
         vector: Vectors = self._ask([text], "query")[0]
@@ -92,9 +57,6 @@ class RemoteEmbedder:
 
     def _ask(self, texts: list[str], kind: str) -> Vectors:
         body = {"model": self.name, "input": texts, "input_type": kind, "encoding_format": "base64"}
-        try:
-            answer = checked(self._client.post("/v1/embeddings", json=body))
-        except httpx.TransportError as error:
-            raise unreachable(error) from error
+        answer = ask(self._client, "/v1/embeddings", body)
         rows = [np.frombuffer(base64.b64decode(row["embedding"]), dtype="<f4") for row in answer["data"]]
         return np.stack(rows).astype(np.float32)

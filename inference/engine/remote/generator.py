@@ -24,21 +24,22 @@ import httpx
 
 from inference import wire
 from inference.engine.handle import RequestHandle
-from inference.engine.metrics import LiveRequest, live, parse_exposition, sample, shares
+from inference.engine.metrics import LiveRequest, live, sample, shares
 from inference.engine.remote.attempts import Attempts, RemoteRequest
 from inference.engine.remote.breaker import CircuitBreaker
 from inference.engine.remote.client import (
     MODELS_TIMEOUT_S,
+    READ_TIMEOUT_S,
     checked,
+    connection,
     find_model,
-    headers,
     time_limits,
     unreachable,
 )
 from inference.engine.remote.dialects import DIALECTS, OURS, Dialect
 from inference.engine.remote.turns import Turns
 from inference.engine.router import EventRouter
-from inference.errors import DeadlineExceeded, EngineStopped, InferenceError, InvalidRequest
+from inference.errors import DeadlineExceeded, EngineStopped, InferenceError
 from inference.loading.tokenizer import Tokenizer
 from inference.request import (
     ChatMessage,
@@ -51,6 +52,7 @@ from inference.request import (
     Share,
     Usage,
 )
+from inference.routes import Remote, check_safe
 from inference.scheduling.admission import validate
 from inference.scheduling.sequence import Sequence as TokenSequence
 
@@ -68,106 +70,56 @@ class RemoteGenerator:
     ``tokenizer`` is needed for servers that are not ours: they would read control tokens inside a
     person's text. ``submit`` waits for the admission of our service (one round trip), so that refusals are
     raised as those of a local engine are; call it from a thread, not from an event loop. Requests to other servers
-    are admitted by a queue here, of which ``max_running`` are sent at a time."""
+    are admitted by a queue here, of which ``remote.max_running`` are sent at a time."""
 
     def __init__(
         self,
-        base_url: str,
+        remote: Remote,
         *,
-        model: str,
-        max_model_len: int,
-        api_key: str = "",
-        owned_by: str = OURS,
         tokenizer: Tokenizer | None = None,
-        salted_cache: bool = False,
-        max_running: int = 32,
         max_queued_requests: int = 256,
         max_queued_tokens: int = 1_000_000,
-        token_timeout_s: float | None = None,
         breaker: CircuitBreaker | None = None,
     ) -> None:
-        """``salted_cache`` is the operator's word that another maker's server shares no cache between shares.
-        ``token_timeout_s``: how long a server may be silent.
-
-        Raises ``InvalidRequest`` for a server that could mix organisations or read control tokens in text.
-        """
-        self._dialect = DIALECTS.get(owned_by, Dialect())
-        if owned_by != OURS and tokenizer is None:
-            raise InvalidRequest(
-                "This server would read control tokens inside people's text.",
-                hint="Name the model's tokenizer (a GGUF file or a folder) to tokenize here.",
-            )
-        if not (self._dialect.separate or salted_cache):
-            raise InvalidRequest(
-                f"The server at {base_url} is not known to keep the prefix caches of organisations apart.",
-                hint='Switch its prefix cache off and state "prefix_cache_off": true in TESSERA_REMOTES.',
-            )
-        self.model_name = model
-        self.max_model_len = max_model_len
-        self.url = base_url
+        """Raises as :func:`check_safe` does."""
+        check_safe(remote, tokenized=tokenizer is not None)
+        self.model_name = remote.model
+        self.max_model_len = remote.max_model_len
+        self.url = remote.url
         self.breaker = CircuitBreaker() if breaker is None else breaker
+        self._dialect = DIALECTS.get(remote.server, Dialect())
         self._tokenizer = tokenizer
         limits = {"max_requests": max_queued_requests, "max_tokens": max_queued_tokens}
-        self._turns = None if owned_by == OURS else Turns(max_running=max_running, **limits)
+        self._turns = None if remote.server == OURS else Turns(max_running=remote.max_running, **limits)
         self._order = itertools.count()
         self._router = EventRouter()
         self._requests: dict[str, RemoteRequest] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._calls: set[asyncio.Task[Any]] = set()
         self._stopped = False
         self._lifecycle = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="remote-engine", daemon=True)
         self._thread.start()
-        self._client = httpx.AsyncClient(
-            base_url=base_url,
-            headers=headers(api_key),
-            timeout=time_limits(),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=16),
-        )
-        self._attempts = Attempts(
-            self._client,
-            self._dialect,
-            self.breaker,
-            self._deliver_piece,
-            ours=self._turns is None,
-            token_timeout_s=token_timeout_s,
-        )
+        limits_of_pool = httpx.Limits(max_connections=None, max_keepalive_connections=16)
+        self._client = httpx.AsyncClient(**connection(remote), limits=limits_of_pool)
+        self._attempts = Attempts(remote, self._client, self.breaker, self._deliver_piece)
 
     @classmethod
     def connect(
         cls,
-        base_url: str,
+        remote: Remote,
         *,
-        api_key: str = "",
-        model: str | None = None,
         tokenizer: Tokenizer | None = None,
-        salted_cache: bool = False,
-        max_model_len: int = 4096,
-        owned_by: str = "",
-        max_running: int = 32,
-        token_timeout_s: float | None = None,
         wait_s: float = 0.0,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Self:
         """Asks the server what it runs and returns a generator for it; see :func:`find_model` for the
-        errors. ``max_model_len``: for servers that do not tell theirs; ``owned_by``: for those that do not say
-        whose they are."""
-        entry = find_model(
-            base_url, api_key=api_key, model=model, task="generate", wait_s=wait_s, cancelled=cancelled
-        )
-        told = entry.get("max_model_len") or (entry.get("meta") or {}).get("n_ctx")
-        return cls(
-            base_url,
-            model=entry["id"],
-            max_model_len=int(told or max_model_len),
-            api_key=api_key,
-            owned_by=owned_by or str(entry.get("owned_by", "")),
-            tokenizer=tokenizer,
-            salted_cache=salted_cache,
-            max_running=max_running,
-            token_timeout_s=token_timeout_s,
-        )
+        errors. ``remote`` may leave out the model and whose the server is; its ``max_model_len`` counts where the
+        server does not tell its own."""
+        entry = find_model(remote, "generate", wait_s=wait_s, cancelled=cancelled)
+        told = entry.get("max_model_len") or (entry.get("meta") or {}).get("n_ctx") or remote.max_model_len
+        server = remote.server or str(entry.get("owned_by", ""))
+        known = replace(remote, model=entry["id"], server=server, max_model_len=int(told))
+        return cls(known, tokenizer=tokenizer)
 
     def submit(
         self,
@@ -192,13 +144,13 @@ class RemoteGenerator:
         now, name = time.monotonic(), uuid.uuid4().hex
         sequence = TokenSequence(name, tokens, len(tokens), params, share, priority, now, next(self._order))
         self.breaker.check()
-        if self._turns is not None:
-            self._turns.enter(sequence, deadline_s=deadline_s)
+        if self._turns is None:
+            return self._call(self._admit(sequence, body, None))
+        self._turns.gate.enter(sequence, deadline_s=deadline_s)
         try:
-            return self._call(self._admit(sequence, body, deadline_s if self._turns else None))
+            return self._call(self._admit(sequence, body, deadline_s))
         except EngineStopped:
-            if self._turns is not None:
-                self._turns.give_up(sequence)
+            self._turns.gate.leave(sequence)
             raise
 
     def render_chat(self, messages: Sequence[ChatMessage]) -> PromptTokens:
@@ -206,7 +158,7 @@ class RemoteGenerator:
         checkpoint."""
         if self._tokenizer is not None:
             return self._tokenizer.render_chat(messages)
-        body = self._call(self._post("/tokenize", {"model": self.model_name, **_messages(messages)}))
+        body = self._ask("/tokenize", {"model": self.model_name, **_messages(messages)})
         return PromptTokens(tuple(body["tokens"]), int(body["public_prefix"]), tuple(messages))
 
     def count_tokens(self, text: str) -> int:
@@ -217,7 +169,7 @@ class RemoteGenerator:
         """Tokens of plain text; the strings of control tokens in it are text."""
         if self._tokenizer is not None:
             return self._tokenizer.encode(text)
-        body = self._call(self._post("/tokenize", {"model": self.model_name, "prompt": text}))
+        body = self._ask("/tokenize", {"model": self.model_name, "prompt": text})
         return [int(token) for token in body["tokens"]]
 
     def token_bytes(self, token_id: int) -> bytes:
@@ -235,18 +187,19 @@ class RemoteGenerator:
             here("retries_total"): float(self._attempts.retries),
         }
         if self._turns is None:
-            return values | parse_exposition(self._call(self._get("/metrics")).text)
+            values.update(self._ask("/live")["metrics"])
+            return values
         values |= {
             here("requests_running"): float(self._turns.running),
-            here("requests_waiting"): float(self._turns.waiting),
-            here("queued_tokens"): float(self._turns.waiting_tokens),
+            here("requests_waiting"): float(self._turns.gate.num_requests),
+            here("queued_tokens"): float(self._turns.gate.num_tokens),
         }
-        return values | shares(self._turns.served, self._turns.gap, remote=self.url)
+        return values | shares(self._turns.queue, remote=self.url)
 
     def live(self) -> list[LiveRequest]:
         """The requests that our service has at hand, or those that wait or run here for another server."""
         if self._turns is None:
-            return [LiveRequest(**row) for row in checked(self._call(self._get("/live")))["requests"]]
+            return [LiveRequest(**row) for row in self._ask("/live")["requests"]]
         now = time.monotonic()
         return [
             replace(
@@ -272,12 +225,25 @@ class RemoteGenerator:
         assert self._tokenizer is not None  # such servers are not ours
         return self._tokenizer.as_text(tokens)
 
+    def _ask(self, path: str, body: wire.Json | None = None) -> Any:
+        """As :func:`ask`; ``EngineStopped`` ends it too."""
+
+        async def answer() -> Any:
+            limits = time_limits(MODELS_TIMEOUT_S if body is None else READ_TIMEOUT_S)
+            method = "GET" if body is None else "POST"
+            try:
+                return checked(await self._client.request(method, path, json=body, timeout=limits))
+            except httpx.TransportError as error:
+                raise unreachable(error) from error
+
+        return self._call(answer())
+
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         with self._lifecycle:
             if self._stopped:
                 work.close()
                 raise EngineStopped(CLOSED)
-            future = asyncio.run_coroutine_threadsafe(self._counted_call(work), self._loop)
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -286,49 +252,23 @@ class RemoteGenerator:
     def _ask_abort(self, request_id: str) -> None:
         """Takes no lock: it also runs in destructors."""
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._cancel, request_id)
+            self._loop.call_soon_threadsafe(self._abort, request_id)
 
     # -- the thread of the event loop
 
-    def _cancel(self, request_id: str) -> None:
-        """Once only: a second cancellation would break off the closing of the connection, and the server
-        would compute on for nobody."""
-        task = self._tasks.get(request_id)
-        if task is not None and not task.cancelling():
-            task.cancel()
-
-    async def _counted_call(self, work: Coroutine[Any, Any, T]) -> T:
-        """``work``, which :meth:`_close` ends, so that no caller waits for a loop that is gone."""
-        task = asyncio.ensure_future(work)
-        self._calls.add(task)
-        try:
-            return await task
-        finally:
-            self._calls.discard(task)
+    def _abort(self, request_id: str) -> None:
+        request = self._requests.get(request_id)
+        if request is not None and request.task is not None:
+            _cancel(request.task)
 
     async def _close(self) -> None:
+        """Ends everything, so that no caller waits for a loop that is gone."""
         await asyncio.sleep(0)  # Calls that were handed over before are under way now.
-        tasks = [*self._calls, *self._tasks.values()]
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
-            if not task.cancelling():
-                task.cancel()
+            _cancel(task)
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.aclose()
-
-    async def _post(self, path: str, body: dict[str, Any]) -> Any:
-        try:
-            return checked(await self._client.post(path, json=body))
-        except httpx.TransportError as error:
-            raise unreachable(error) from error
-
-    async def _get(self, path: str) -> httpx.Response:
-        try:
-            response = await self._client.get(path, timeout=time_limits(MODELS_TIMEOUT_S))
-        except httpx.TransportError as error:
-            raise unreachable(error) from error
-        if response.is_error:
-            checked(response)
-        return response
 
     async def _admit(
         self, sequence: TokenSequence, body: wire.Json, deadline_s: float | None
@@ -337,14 +277,14 @@ class RemoteGenerator:
         handle = RequestHandle(sequence.request_id, self._ask_abort)
         usage = Usage(sequence.num_prompt, 0)
         request = RemoteRequest(sequence, handle, body, usage, time.monotonic(), deadline_s=deadline_s)
-        task = self._loop.create_task(self._serve(request))
-        self._requests[handle.request_id], self._tasks[handle.request_id] = request, task
+        self._requests[handle.request_id] = request
+        request.task = self._loop.create_task(self._serve(request))
         # A task that is cancelled before its first step would never run its own clean-up.
         await asyncio.sleep(0)
         try:
             await request.admitted
         except asyncio.CancelledError:
-            self._cancel(handle.request_id)
+            _cancel(request.task)
             raise
         return handle
 
@@ -372,23 +312,18 @@ class RemoteGenerator:
             logger.exception("a request to %s failed", self.url)
             error = InferenceError(f"The request failed ({type(failure).__name__}).")
         finally:
-            self._leave(request)
+            self._requests.pop(request.handle.request_id, None)
+            if self._turns is not None:
+                self._turns.leave(request.sequence, request.usage, time.monotonic() - request.sent)
             if error is not None and not request.admitted.done():
                 request.admitted.set_exception(error)
             elif not request.admitted.done():
                 request.admitted.set_result(None)
             self._deliver(request.handle, last or Finished("error", request.usage, error))
 
-    def _leave(self, request: RemoteRequest) -> None:
-        """Gives back what the request held, in the queue or in flight."""
-        if self._turns is not None:
-            self._turns.leave(request.sequence, request.usage, time.monotonic() - request.sent)
-        self._requests.pop(request.handle.request_id, None)
-        self._tasks.pop(request.handle.request_id, None)
-
     def _deliver_piece(self, request: RemoteRequest, piece: Delta, tokens: int) -> None:
         if self._turns is not None:
-            self._turns.charge(request.sequence, tokens)
+            self._turns.queue.charge(request.sequence, output_tokens=tokens)
         self._deliver(request.handle, piece)
 
     def _deliver(self, handle: RequestHandle, event: GenerationEvent) -> None:
@@ -398,3 +333,10 @@ class RemoteGenerator:
 
 def _messages(messages: Sequence[ChatMessage]) -> wire.Json:
     return {"messages": [wire.message_to_json(message) for message in messages]}
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    """Once only: a second cancellation would break off the closing of the connection, and the server would compute on
+    for nobody."""
+    if not task.cancelling():
+        task.cancel()
