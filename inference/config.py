@@ -47,7 +47,6 @@ class ModelConfig:
     tie_word_embeddings: bool
     rope_scaling: RopeScaling | None = None
     eos_token_ids: tuple[int, ...] = ()
-    bos_token_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

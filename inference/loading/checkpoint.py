@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 import torch
 
@@ -20,33 +21,8 @@ from inference.errors import UnsupportedCheckpoint, WeightsCorrupt, WeightsMissi
 from inference.loading.gguf import GgufFile
 from inference.loading.grouped import GroupedFolder, read_scheme
 from inference.loading.safetensors import SafetensorsFolder
-from inference.loading.tokenizer import Tokenizer, tokenizer_from_folder, tokenizer_from_gguf
+from inference.loading.tokenizer import tokenizer_from_folder, tokenizer_from_gguf
 from inference.quantization.int4 import GroupedWeight
-
-
-class Checkpoint(Protocol):
-    """An opened checkpoint. ``config.eos_token_ids`` equals ``tokenizer.eos_token_ids``."""
-
-    config: ModelConfig
-    tokenizer: Tokenizer
-
-    def names(self) -> list[str]:
-        """Names of all tensors, as ``model.layers.0.self_attn.q_proj.weight``; no ``lm_head`` when it is
-        tied."""
-        ...
-
-    def tensor(self, name: str) -> torch.Tensor:
-        """A fresh fp32 tensor. Raises ``KeyError`` for an unknown name."""
-        ...
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """The tensor's shape. Raises ``KeyError`` for an unknown name."""
-        ...
-
-    def rows(self, name: str, first: int, last: int) -> torch.Tensor:
-        """Rows ``first .. last - 1`` of a matrix that is not q or k, fp32."""
-        ...
-
 
 ROPE_FACTORS = "rope_freqs.weight"
 _TOP = {
@@ -67,6 +43,36 @@ _LAYER = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+_SHAPE = {
+    "hidden_size": "embedding_length",
+    "intermediate_size": "feed_forward_length",
+    "num_hidden_layers": "block_count",
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "head_dim": "attention.key_length",
+    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
+    "max_position_embeddings": "context_length",
+    "sliding_window": "attention.sliding_window",
+}
+"""Names of ``config.json``, and of a GGUF file's metadata after the family."""
+
+
+def _config(settings: Mapping[str, Any], **others: Any) -> ModelConfig:
+    """The shape of a decoder under the names of ``config.json``. Raises ``KeyError``."""
+    heads, hidden = int(settings["num_attention_heads"]), int(settings["hidden_size"])
+    # Attention within the window is plain attention, so a context that ends there needs no other kind.
+    context = min(settings["max_position_embeddings"], settings.get("sliding_window") or math.inf)
+    return ModelConfig(
+        hidden_size=hidden,
+        intermediate_size=int(settings["intermediate_size"]),
+        num_hidden_layers=int(settings["num_hidden_layers"]),
+        num_attention_heads=heads,
+        num_key_value_heads=int(settings.get("num_key_value_heads") or heads),
+        head_dim=int(settings.get("head_dim") or hidden // heads),
+        rms_norm_eps=float(settings["rms_norm_eps"]),
+        max_position_embeddings=int(context),
+        **others,
+    )
 
 
 def _hugging_face_name(name: str) -> str:
@@ -86,7 +92,7 @@ def _rotate_half_order(tensor: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 class GgufCheckpoint:
-    """A :class:`Checkpoint` in one ``.gguf`` file."""
+    """A ``WeightSource`` in one ``.gguf`` file; ``config.eos_token_ids`` equals ``tokenizer.eos_token_ids``."""
 
     def __init__(self, path: Path) -> None:
         self._file = GgufFile(path)
@@ -95,41 +101,28 @@ class GgufCheckpoint:
             self.tokenizer = tokenizer_from_gguf(self._file.metadata)
             self.config = self._read_config()
         except KeyError as error:
-            raise WeightsCorrupt(f"{path.name} lacks the metadata key {error}.") from error
+            raise WeightsCorrupt(f"{path.name} lacks {error} in its metadata.") from error
 
     def _read_config(self) -> ModelConfig:
         metadata = self._file.metadata
         family = metadata["general.architecture"]
         if family not in ("llama", "qwen2", "qwen3"):
             raise UnsupportedCheckpoint(f"The GGUF file holds a model of the family {family}.")
-        heads = int(metadata[f"{family}.attention.head_count"])
-        hidden = int(metadata[f"{family}.embedding_length"])
-        head_dim = int(metadata.get(f"{family}.attention.key_length", hidden // heads))
-        if metadata.get(f"{family}.rope.dimension_count", head_dim) != head_dim:
-            raise UnsupportedCheckpoint("The GGUF file rotates a part of each head only.")
-        embedding = self._file.tensors["token_embd.weight"]
-        return ModelConfig(
+        settings = {
+            name: metadata[f"{family}.{key}"] for name, key in _SHAPE.items() if f"{family}.{key}" in metadata
+        }
+        config = _config(
+            settings,
             architecture=family,
-            vocab_size=embedding.shape[0],
-            hidden_size=hidden,
-            intermediate_size=int(metadata[f"{family}.feed_forward_length"]),
-            num_hidden_layers=int(metadata[f"{family}.block_count"]),
-            num_attention_heads=heads,
-            num_key_value_heads=int(metadata.get(f"{family}.attention.head_count_kv", heads)),
-            head_dim=head_dim,
-            rms_norm_eps=float(metadata[f"{family}.attention.layer_norm_rms_epsilon"]),
+            vocab_size=self._file.tensors["token_embd.weight"].shape[0],
             rope_theta=float(metadata.get(f"{family}.rope.freq_base", 10_000.0)),
-            max_position_embeddings=int(
-                min(
-                    metadata[f"{family}.context_length"],
-                    metadata.get(f"{family}.attention.sliding_window") or math.inf,
-                )
-            ),
             tie_word_embeddings="output.weight" not in self._file.tensors,
             rope_scaling=self._read_scaling(family),
             eos_token_ids=self.tokenizer.eos_token_ids,
-            bos_token_id=self.tokenizer.bos_token_id,
         )
+        if metadata.get(f"{family}.rope.dimension_count", config.head_dim) != config.head_dim:
+            raise UnsupportedCheckpoint("The GGUF file rotates a part of each head only.")
+        return config
 
     def _read_scaling(self, family: str) -> RopeScaling | None:
         kind = self._file.metadata.get(f"{family}.rope.scaling.type", "none")
@@ -206,7 +199,7 @@ def _as_ids(value: Any) -> tuple[int, ...]:
 
 
 class SafetensorsCheckpoint:
-    """A :class:`Checkpoint` in a folder with ``config.json``, ``*.safetensors`` and ``tokenizer.json``; matrices may
+    """A ``WeightSource`` in a folder with ``config.json``, ``*.safetensors`` and ``tokenizer.json``; matrices may
     be in 4 bits as GPTQ and AWQ write them."""
 
     def __init__(self, folder: Path) -> None:
@@ -216,44 +209,30 @@ class SafetensorsCheckpoint:
             generation = json.loads(generation_file.read_text("utf-8")) if generation_file.exists() else {}
         except (OSError, ValueError) as error:
             raise WeightsCorrupt(f"config.json of {folder.name} cannot be read: {error}.") from error
-        self._folder: SafetensorsFolder | GroupedFolder = SafetensorsFolder(folder)
         try:
-            if settings.get("quantization_config"):
-                self._folder = GroupedFolder(self._folder, read_scheme(settings["quantization_config"]))
-            config = self._read_config(settings)
+            scheme = settings.get("quantization_config")
+            self._folder = GroupedFolder(folder, read_scheme(scheme)) if scheme else SafetensorsFolder(folder)
+            ends = _as_ids(settings.get("eos_token_id")) + _as_ids(generation.get("eos_token_id"))
+            self.tokenizer = tokenizer_from_folder(folder, ends)
+            self.config = self._read_config(settings)
         except KeyError as error:
             raise WeightsCorrupt(f"config.json of {folder.name} lacks {error}.") from error
-        ends = _as_ids(settings.get("eos_token_id")) + _as_ids(generation.get("eos_token_id"))
-        self.tokenizer = tokenizer_from_folder(folder, ends)
-        self.config = dataclasses.replace(config, eos_token_ids=self.tokenizer.eos_token_ids)
 
     def _read_config(self, settings: dict[str, Any]) -> ModelConfig:
-        family = settings["model_type"]
-        if family not in get_args(Architecture) or settings.get("hidden_act", "silu") != "silu":
-            act = settings.get("hidden_act", "silu")
+        family, act = settings["model_type"], settings.get("hidden_act", "silu")
+        if family not in get_args(Architecture) or act != "silu":
             raise UnsupportedCheckpoint(f"config.json describes a model of the family {family} with {act}.")
-        # Attention within the window is plain attention, so a context that ends there needs no other kind.
-        slides = settings.get("use_sliding_window", family == "mistral")
-        window = settings.get("sliding_window", 4096) if slides else None
         theta, scaling = _rope(settings)
-        heads, hidden = int(settings["num_attention_heads"]), int(settings["hidden_size"])
-        stored = set(self._folder.names())
-        return ModelConfig(
+        slides = settings.get("use_sliding_window", family == "mistral")
+        return _config(
+            settings | {"sliding_window": settings.get("sliding_window", 4096) if slides else None},
             architecture=family,
             vocab_size=int(settings["vocab_size"]),
-            hidden_size=hidden,
-            intermediate_size=int(settings["intermediate_size"]),
-            num_hidden_layers=int(settings["num_hidden_layers"]),
-            num_attention_heads=heads,
-            num_key_value_heads=int(settings.get("num_key_value_heads") or heads),
-            head_dim=int(settings.get("head_dim") or hidden // heads),
-            rms_norm_eps=float(settings["rms_norm_eps"]),
             rope_theta=theta,
-            max_position_embeddings=int(min(settings["max_position_embeddings"], window or math.inf)),
             tie_word_embeddings=bool(settings.get("tie_word_embeddings", False))
-            or "lm_head.weight" not in stored,
+            or "lm_head.weight" not in self._folder.names(),
             rope_scaling=scaling,
-            bos_token_id=settings.get("bos_token_id"),
+            eos_token_ids=self.tokenizer.eos_token_ids,
         )
 
     def names(self) -> list[str]:
@@ -270,8 +249,11 @@ class SafetensorsCheckpoint:
         return self._folder.rows(name, first, last)
 
     def grouped(self, name: str) -> GroupedWeight | None:
-        """The matrix as it is stored, where it is stored in 4 bits and its groups are runs of its inputs."""
-        return self._folder.grouped(name) if isinstance(self._folder, GroupedFolder) else None
+        """The matrix as it is stored in 4 bits, where it is and can be kept."""
+        return self._folder.grouped(name)
+
+
+Checkpoint = GgufCheckpoint | SafetensorsCheckpoint
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -10,8 +10,10 @@ int32; the matrix is ``scale * (code - zero)``, and is seen under the name ``X.w
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -19,7 +21,9 @@ from torch import Tensor
 
 from inference.errors import UnsupportedCheckpoint, WeightsCorrupt
 from inference.loading.safetensors import SafetensorsFolder
-from inference.quantization.int4 import GroupedWeight
+from inference.quantization.int4 import GroupedWeight, fits
+
+logger = logging.getLogger(__name__)
 
 PER_WORD = 8
 ONES = 0x11111111
@@ -71,94 +75,99 @@ def _refused(how: str) -> UnsupportedCheckpoint:
     )
 
 
-def unpack(words: Tensor) -> Tensor:
-    """int32 ``[n, m]`` -> uint8 ``[n, m, 8]``, lowest four bits first."""
+def unpack(words: Tensor, scheme: Scheme) -> Tensor:
+    """int32 ``[n, m]`` -> uint8 ``[n, m, 8]``, in the order of the values."""
     shifts = torch.arange(0, 32, 4, dtype=torch.int32)
-    return (words.unsqueeze(-1) >> shifts).bitwise_and_(15).to(torch.uint8)
+    values = (words.unsqueeze(-1) >> shifts).bitwise_and_(15).to(torch.uint8)
+    return values[..., list(AWQ_PLACES)] if scheme.method == "awq" else values
 
 
-class GroupedFolder:
+class GroupedFolder(SafetensorsFolder):
     """A folder of safetensors whose 4-bit matrices are read like others. Tensors are checked when they are read."""
 
-    def __init__(self, folder: SafetensorsFolder, scheme: Scheme) -> None:
-        self._folder, self._scheme = folder, scheme
-        stored = folder.names()
-        self._packed = {
-            f"{name.removesuffix('.qweight')}.weight" for name in stored if name.endswith(".qweight")
-        }
-        stems = tuple(name.removesuffix("weight") for name in self._packed)
-        parts = {stem + part[1:] for stem in stems for part in PARTS}
-        self._names = [name for name in stored if name not in parts] + sorted(self._packed)
+    def __init__(self, folder: Path, scheme: Scheme) -> None:
+        super().__init__(folder)
+        self._scheme = scheme
+        stems = [name.removesuffix(".qweight") for name in self._file_of if name.endswith(".qweight")]
+        self._packed = {f"{stem}.weight" for stem in stems}
+        self._parts = {stem + part for stem in stems for part in PARTS}
+        self._told = False
 
     def names(self) -> list[str]:
-        return self._names
+        return [name for name in self._file_of if name not in self._parts] + sorted(self._packed)
 
     def tensor(self, name: str) -> Tensor:
         """The values as fp32, exact. Raises ``KeyError``, ``WeightsCorrupt``."""
         if name not in self._packed:
-            return self._folder.tensor(name)
+            return super().tensor(name)
         weight, group_of = self._read(name)
         return weight.dequantize(group_of)
 
     def shape(self, name: str) -> tuple[int, ...]:
         if name not in self._packed:
-            return self._folder.shape(name)
-        stored = self._folder.shape(f"{name.removesuffix('.weight')}.qweight")
+            return super().shape(name)
+        name = f"{name.removesuffix('.weight')}.qweight"
+        stored = super().shape(name)
         if len(stored) != 2:
-            raise WeightsCorrupt(f"{name.removesuffix('.weight')}.qweight has the shape {stored}.")
+            raise WeightsCorrupt(f"{name} has the shape {stored}.")
         rows, columns = stored
         return (columns, rows * PER_WORD) if self._scheme.method == "gptq" else (columns * PER_WORD, rows)
 
     def rows(self, name: str, first: int, last: int) -> Tensor:
-        return self.tensor(name)[first:last] if name in self._packed else self._folder.rows(name, first, last)
+        return self.tensor(name)[first:last] if name in self._packed else super().rows(name, first, last)
 
     def grouped(self, name: str) -> GroupedWeight | None:
-        """The matrix as it is stored, or None when it is not in 4 bits, or its groups are no runs of inputs."""
+        """The matrix as it is stored, or None when it is not in 4 bits or its layout cannot be kept: groups of a
+        size that the kernels do not know, or that are no runs of inputs. The first of those is logged."""
         if name not in self._packed:
             return None
         weight, group_of = self._read(name)
-        return weight if group_of is None else None
+        if group_of is None and fits(weight):
+            return weight
+        if not self._told:
+            self._told = True
+            why = f"groups of {weight.group_size}" if group_of is None else "groups in order of activation"
+            logger.info(
+                "%s of %s in %s cannot be kept as it is stored; such matrices are quantized to 4 bits anew",
+                name,
+                self._scheme.method.upper(),
+                why,
+            )
+        return None
 
     def _read(self, name: str) -> tuple[GroupedWeight, Tensor | None]:
         """The matrix, and the group of each input where that is not its place divided by the group size."""
         stem, gptq = name.removesuffix(".weight"), self._scheme.method == "gptq"
         out, inputs = self.shape(name)
-        size = self._scheme.group_size or inputs
+        size = min(self._scheme.group_size or inputs, inputs)
         groups = -(-inputs // size)
-        try:
-            scales = self._folder.stored(f"{stem}.scales")
-            zeros = self._part(f"{stem}.qzeros", (groups, out // PER_WORD))
-            words = self._part(
-                f"{stem}.qweight", (inputs // PER_WORD, out) if gptq else (inputs, out // PER_WORD)
-            )
-        except KeyError as error:
-            raise WeightsCorrupt(f"The checkpoint lacks the tensor {error.args[0]}.") from error
-        if tuple(scales.shape) != (groups, out):
-            raise WeightsCorrupt(f"{stem}.scales has the shape {tuple(scales.shape)}, not {(groups, out)}.")
-        if self._scheme.zeros_less_one:
-            zeros = zeros + ONES
-        if gptq:
-            codes = unpack(words).permute(1, 0, 2).reshape(out, inputs)
-            zero = unpack(zeros).reshape(groups, out)
-        else:
-            codes = unpack(words)[..., list(AWQ_PLACES)].reshape(inputs, out).t()
-            zero = unpack(zeros)[..., list(AWQ_PLACES)].reshape(groups, out)
+        shape = (inputs // PER_WORD, out) if gptq else (inputs, out // PER_WORD)
+        codes = unpack(self._part(f"{stem}.qweight", shape), self._scheme)
+        codes = codes.permute(1, 0, 2).reshape(out, inputs) if gptq else codes.reshape(inputs, out).t()
+        words = self._part(f"{stem}.qzeros", (groups, out // PER_WORD))
+        zeros = unpack(words + ONES if self._scheme.zeros_less_one else words, self._scheme)
+        scales = self._part(f"{stem}.scales", (groups, out), integers=False)
         weight = GroupedWeight(
-            codes.contiguous(), scales.t().contiguous(), zero.t().contiguous(), min(size, inputs), "zeros"
+            codes.contiguous(),
+            scales.t().contiguous(),
+            zeros.reshape(groups, out).t().contiguous(),
+            size,
+            "zeros",
         )
-        return weight, self._group_of(stem, inputs, groups, weight.group_size) if gptq else None
+        return weight, self._group_of(f"{stem}.g_idx", inputs, groups, size) if gptq else None
 
-    def _group_of(self, stem: str, inputs: int, groups: int, size: int) -> Tensor | None:
-        name = f"{stem}.g_idx"
-        if name not in self._folder.names():
+    def _group_of(self, name: str, inputs: int, groups: int, size: int) -> Tensor | None:
+        if name not in self._file_of:
             return None
         given = self._part(name, (inputs,)).long()
         if not bool(((given >= 0) & (given < groups)).all()):
             raise WeightsCorrupt(f"{name} names a group that is not there.")
         return None if torch.equal(given, torch.arange(inputs) // size) else given
 
-    def _part(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        part = self._folder.stored(name)
-        if part.dtype != torch.int32 or tuple(part.shape) != shape:
-            raise WeightsCorrupt(f"{name} is {part.dtype} {tuple(part.shape)}, not torch.int32 {shape}.")
+    def _part(self, name: str, shape: tuple[int, ...], *, integers: bool = True) -> Tensor:
+        if name not in self._file_of:
+            raise WeightsCorrupt(f"The checkpoint lacks the tensor {name}.")
+        part = self.stored(name)
+        if tuple(part.shape) != shape or integers is not (part.dtype == torch.int32):
+            raise WeightsCorrupt(f"{name} is {part.dtype} {tuple(part.shape)}, where {shape} is meant.")
         return part

@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from inference.errors import WeightsCorrupt, WeightsMissing
+from inference.quantization.int4 import GroupedWeight
 
 
 class SafetensorsFolder:
@@ -51,3 +52,7 @@ class SafetensorsFolder:
         with safe_open(self._file_of[name], framework="pt") as opened:
             values: torch.Tensor = opened.get_slice(name)[first:last]
         return values.to(torch.float32)
+
+    def grouped(self, name: str) -> GroupedWeight | None:
+        """The matrix as it is stored in 4 bits, or None."""
+        return None

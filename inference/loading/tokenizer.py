@@ -10,7 +10,8 @@ import codecs
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ _QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_LLAMA3 = _QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|", 1)
+_PATTERNS = {"qwen2": _QWEN2, "llama-bpe": _QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|", 1)}
 
 
 @cache
@@ -51,22 +52,19 @@ def _token_bytes(token: str) -> bytes:
         return token.encode()
 
 
-def _pre_tokenizer(scheme: str) -> tuple[normalizers.Normalizer | None, pre_tokenizers.PreTokenizer]:
+def _pre_tokenizer(scheme: str) -> pre_tokenizers.PreTokenizer:
     """The text rules behind the name that GGUF gives a byte-level scheme. Raises ``WeightsCorrupt`` if
     unknown."""
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    if scheme == "smollm":
-        return None, pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), whole])
-    if scheme == "qwen2":
-        split = pre_tokenizers.Split(Regex(_QWEN2), behavior="isolated")
-        return normalizers.NFC(), pre_tokenizers.Sequence([split, byte_level])
-    if scheme == "llama-bpe":
-        split = pre_tokenizers.Split(Regex(_LLAMA3), behavior="isolated")
-        return None, pre_tokenizers.Sequence([split, byte_level])
+    byte_level = partial(pre_tokenizers.ByteLevel, add_prefix_space=False)
     if scheme == "gpt-2":
-        return None, whole
-    raise WeightsCorrupt(f"The checkpoint's pre-tokenizer {scheme!r} is not supported.")
+        return byte_level(use_regex=True)
+    if scheme == "smollm":
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        return pre_tokenizers.Sequence([digits, byte_level(use_regex=True)])
+    if scheme not in _PATTERNS:
+        raise WeightsCorrupt(f"The checkpoint's pre-tokenizer {scheme!r} is not supported.")
+    split = pre_tokenizers.Split(Regex(_PATTERNS[scheme]), behavior="isolated")
+    return pre_tokenizers.Sequence([split, byte_level(use_regex=False)])
 
 
 class TokenStream:
@@ -98,7 +96,6 @@ class Tokenizer:
         special: Mapping[str, int],
         control_ids: Iterable[int],
         eos_token_ids: Sequence[int],
-        bos_token_id: int | None = None,
         chat_template: str | None = None,
         template_variables: Mapping[str, str] | None = None,
     ) -> None:
@@ -108,16 +105,13 @@ class Tokenizer:
         self._special = dict(special)
         self.vocab_size = max(tokens) + 1
         self.eos_token_ids = tuple(dict.fromkeys(eos_token_ids))
-        self.bos_token_id = bos_token_id
         hidden, literal = set(control_ids), set(special.values())
         self._token_bytes = [b""] * self.vocab_size
         for token_id, token in tokens.items():
             if token_id not in hidden:
                 self._token_bytes[token_id] = token.encode() if token_id in literal else _token_bytes(token)
-        longest_first = sorted(self._special, key=len, reverse=True)
-        self._split = (
-            re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if longest_first else None
-        )
+        longest_first = "|".join(map(re.escape, sorted(self._special, key=len, reverse=True)))
+        self._split = re.compile(f"({longest_first or '(?!)'})")
         self._template = (
             ChatTemplate(chat_template, dict(template_variables or {})) if chat_template else None
         )
@@ -144,7 +138,7 @@ class Tokenizer:
             errors="replace"
         )
         read: list[int] = []
-        for position, part in enumerate(self._split.split(text) if self._split else [text]):
+        for position, part in enumerate(self._split.split(text)):
             read += [self._special[part]] if position % 2 else self.encode(part)
         if read != list(token_ids):
             raise InvalidRequest("The text spells a control token, and this server would obey it.")
@@ -168,32 +162,22 @@ class Tokenizer:
         leading = next((i for i, message in enumerate(messages) if not message.public), len(messages))
         token_ids: list[int] = []
         public_prefix: int | None = None
-        run, run_is_public = "", True
-        for special, text, public in self._segments(self._template.render(messages), leading):
-            if special is None:
-                run, run_is_public = run + text, run_is_public and public
+        segments = self._segments(self._template.render(messages), leading)
+        for special, run in groupby(segments, key=lambda segment: segment[0]):
+            if special is not None:
+                token_ids += [special for _ in run]
                 continue
-            public_prefix = self._close(run, run_is_public, token_ids, public_prefix)
-            run, run_is_public = "", True
-            token_ids.append(special)
-        public_prefix = self._close(run, run_is_public, token_ids, public_prefix)
+            texts = [(text, public) for _, text, public in run]
+            if public_prefix is None and not all(public for _, public in texts):
+                public_prefix = len(token_ids)
+            token_ids += self.encode("".join(text for text, _ in texts))
         return PromptTokens(tuple(token_ids), len(token_ids) if public_prefix is None else public_prefix)
-
-    def _close(
-        self, run: str, run_is_public: bool, token_ids: list[int], public_prefix: int | None
-    ) -> int | None:
-        """Appends the tokens of a run of text; fixes the public prefix before the first private run."""
-        if not run_is_public and public_prefix is None:
-            public_prefix = len(token_ids)
-        if run:
-            token_ids.extend(self.encode(run))
-        return public_prefix
 
     def _segments(self, pieces: Sequence[Piece], leading: int) -> Iterable[tuple[int | None, str, bool]]:
         """``(special token or None, text, is public)`` for each stretch of the rendered conversation."""
         for piece in pieces:
-            if piece.message is not None or self._split is None:
-                yield None, piece.text, piece.message is None or piece.message < leading
+            if piece.message is not None:
+                yield None, piece.text, piece.message < leading
                 continue
             for position, text in enumerate(self._split.split(piece.text)):
                 if position % 2:
@@ -221,9 +205,9 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     scheme = metadata.get("tokenizer.ggml.pre", "gpt-2")
     vocabulary = {token: token_id for token_id, token in enumerate(tokens)}
     plain = FastTokenizer(BPE(vocab=vocabulary, merges=merges, ignore_merges=scheme == "llama-bpe"))
-    normalizer, plain.pre_tokenizer = _pre_tokenizer(scheme)
-    if normalizer is not None:
-        plain.normalizer = normalizer
+    plain.pre_tokenizer = _pre_tokenizer(scheme)
+    if scheme == "qwen2":
+        plain.normalizer = normalizers.NFC()
     special = {tokens[i]: i for i, kind in enumerate(kinds) if kind in (_CONTROL, _USER_DEFINED)}
     eos, bos = metadata.get("tokenizer.ggml.eos_token_id"), metadata.get("tokenizer.ggml.bos_token_id")
     variables = {"eos_token": tokens[eos]} if eos is not None else {}
@@ -235,7 +219,6 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
         special=special,
         control_ids=[i for i, kind in enumerate(kinds) if kind == _CONTROL],
         eos_token_ids=_end_tokens(special, [eos, metadata.get("tokenizer.ggml.eot_token_id")]),
-        bos_token_id=bos,
         chat_template=metadata.get("tokenizer.chat_template"),
         template_variables=variables,
     )
@@ -277,7 +260,6 @@ def tokenizer_from_folder(folder: Path, eos_token_ids: Sequence[int] = ()) -> To
         special=special,
         control_ids=[int(token["id"]) for token in added if token.get("special")],
         eos_token_ids=_end_tokens(special, [*eos_token_ids, known.get(eos or "")]),
-        bos_token_id=known.get(bos or ""),
         chat_template=template,
         template_variables={k: v for k, v in (("bos_token", bos), ("eos_token", eos)) if v is not None},
     )
@@ -290,4 +272,4 @@ def load_tokenizer(path: Path) -> Tokenizer:
     try:
         return tokenizer_from_gguf(GgufFile(path).metadata)
     except KeyError as error:
-        raise WeightsCorrupt(f"{path.name} lacks the metadata key {error}.") from error
+        raise WeightsCorrupt(f"{path.name} lacks {error} in its metadata.") from error

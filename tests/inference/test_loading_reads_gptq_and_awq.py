@@ -137,6 +137,29 @@ def test_a_zero_of_zero_survives_the_first_gptq_format(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("size", "group_of", "said"),
+    [
+        pytest.param(16, None, "GPTQ in groups of 16", id="small-groups"),
+        pytest.param(
+            32, lambda inputs, groups: np.arange(inputs) % groups, "order of activation", id="g_idx"
+        ),
+        pytest.param(32, None, None, id="kept"),
+    ],
+)
+def test_codes_that_cannot_be_kept_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int, group_of: Any, said: str | None
+) -> None:
+    write(tmp_path, gptq, size, GPTQ | {"group_size": size}, lowest_zero=1, group_of=group_of)
+    checkpoint = load_checkpoint(tmp_path)
+    names = [name for name in checkpoint.names() if name.endswith("_proj.weight")]
+    with caplog.at_level("INFO", logger="inference"):
+        kept = [checkpoint.grouped(name) is not None for name in names]
+    assert set(kept) == {said is None}
+    assert len(caplog.messages) == (said is not None)
+    assert said is None or said in caplog.text
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"bits": 8}, "8 bits"),
