@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field, NonNegativeInt, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,6 +85,10 @@ class Env(BaseSettings):
     kernels: Literal["auto", "avx512", "avx2", "off"] = Field(
         "auto",
         description="Compiled kernels of the language model on the processor; `off` computes with torch.",
+    )
+    speculation: Literal["auto"] | NonNegativeInt = Field(
+        "auto",
+        description="Up to how many requests that decode at once draft tokens from their prompts, which changes no output; 0 never, `auto` as many as it pays for.",
     )
     embedding_model: str = Field(
         "all-MiniLM-L6-v2", description="The embedding model, by its name in the catalog."

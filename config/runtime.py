@@ -21,6 +21,7 @@ def runtime_config() -> runtime.RuntimeConfig:
         kv_cache_tokens=e.kv_cache_tokens,
         max_model_len=e.max_model_len,
         num_threads=e.num_threads,
+        speculation=None if e.speculation == "auto" else e.speculation,
         price_per_hour=e.price_per_hour,
         remotes=remotes,
         routes=parse_routes(e.routes, remotes),

@@ -25,6 +25,7 @@ def config_from_environment() -> RuntimeConfig:
     kernels = read("TESSERA_KERNELS", defaults.kernels)
     if kernels not in get_args(Kernels):
         raise InvalidRequest(f"TESSERA_KERNELS must be one of {', '.join(get_args(Kernels))}.")
+    speculation = read("TESSERA_SPECULATION", "auto")
     folder = read("TESSERA_MODELS_DIR")
     remotes = parse_remotes(secret("TESSERA_REMOTES"))
     try:
@@ -39,12 +40,19 @@ def config_from_environment() -> RuntimeConfig:
             kv_cache_tokens=int(read("TESSERA_KV_CACHE_TOKENS", defaults.kv_cache_tokens)),
             max_model_len=int(read("TESSERA_MAX_MODEL_LEN", defaults.max_model_len)),
             num_threads=int(read("TESSERA_NUM_THREADS", defaults.num_threads)),
+            speculation=None if speculation == "auto" else _count(speculation),
             price_per_hour=float(read("TESSERA_PRICE_PER_HOUR", defaults.price_per_hour)),
             remotes=remotes,
             routes=parse_routes(read("TESSERA_ROUTES", ""), remotes),
         )
     except ValueError as error:
         raise InvalidRequest(f"A setting of the inference service is not a number: {error}.") from error
+
+
+def _count(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise ValueError(f"{value} is below 0")
+    return value
 
 
 def secret(variable: str) -> str:

@@ -63,6 +63,7 @@ class RuntimeConfig:
     max_running_requests: int = 32
     max_queued_requests: int = 256
     num_threads: int = 0
+    speculation: int | None = None
     price_per_hour: float = 0.0
     remotes: tuple[Remote, ...] = ()
     routes: tuple[Route, ...] = ()
@@ -317,6 +318,7 @@ def _load_generator(config: RuntimeConfig, runtime: Runtime, lane: ComputeLane) 
             max_running_requests=config.max_running_requests,
             max_queued_requests=config.max_queued_requests,
             num_threads=config.num_threads,
+            speculation=config.speculation,
             price_per_hour=config.price_per_hour,
         ),
         lane=lane,
