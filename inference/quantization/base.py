@@ -5,80 +5,54 @@ neighbours in a batch choose a scale for it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from inference.errors import InvalidRequest
 
 WeightFormat = Literal["fp32", "bf16", "int8", "int4"]
-
-
-class PackedLinear(Protocol):
-    """A weight in the layout that its kernel reads. ``x [n, in] -> [n, out]``, fp32 in and out."""
-
-    in_features: int
-    out_features: int
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the packed weight occupies."""
-        ...
+PackedLinear = Callable[[Tensor], Tensor]
+"""Multiplies by a weight in the layout that its kernel reads. ``x [n, in] -> [n, out]``, fp32 in and out."""
 
 
 class LinearMethod(Protocol):
     """Packs weights of one number format for one device."""
 
-    def pack(self, weight: torch.Tensor, bias: torch.Tensor | None) -> PackedLinear:
+    def pack(self, weight: Tensor, bias: Tensor | None) -> PackedLinear:
         """``weight [out, in]`` and ``bias [out]``, fp32 on any device; neither is kept when the format
         differs."""
         ...
-
-
-class DenseLinear:
-    """A floating-point weight, multiplied in its own dtype."""
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        self.out_features, self.in_features = weight.shape
-        self._weight = weight
-        self._bias = bias
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.linear(x.to(self._weight.dtype), self._weight, self._bias).to(x.dtype)
-
-    @property
-    def nbytes(self) -> int:
-        return self._weight.nbytes + (self._bias.nbytes if self._bias is not None else 0)
 
 
 class DenseMethod:
     """fp32 or bf16 weights through torch's own kernels."""
 
     def __init__(self, dtype: torch.dtype, device: str) -> None:
-        self._dtype = dtype
-        self._device = torch.device(device)
+        self._dtype, self._device = dtype, device
 
-    def pack(self, weight: torch.Tensor, bias: torch.Tensor | None) -> PackedLinear:
+    def pack(self, weight: Tensor, bias: Tensor | None) -> PackedLinear:
         moved = weight.to(self._device, self._dtype).contiguous()
-        return DenseLinear(moved, bias.to(self._device, self._dtype) if bias is not None else None)
+        moved_bias = None if bias is None else bias.to(self._device, self._dtype)
+        return lambda x: functional.linear(x.to(moved.dtype), moved, moved_bias).to(x.dtype)
 
 
 def linear_method(weight_format: WeightFormat, device: str) -> LinearMethod:
     """The best method for a format on a device. Raises ``InvalidRequest`` for a format that does not
     exist."""
-    if weight_format == "fp32":
-        return DenseMethod(torch.float32, device)
-    if weight_format == "bf16":
-        return DenseMethod(torch.bfloat16, device)
-    if weight_format == "int8":
-        from inference.quantization.int8 import Int8Method
+    from inference.quantization.int4 import Int4Method
+    from inference.quantization.int8 import Int8Method
 
-        return Int8Method(device)
-    if weight_format == "int4":
-        from inference.quantization.int4 import Int4Method
-
-        return Int4Method(device)
+    match weight_format:
+        case "fp32":
+            return DenseMethod(torch.float32, device)
+        case "bf16":
+            return DenseMethod(torch.bfloat16, device)
+        case "int8":
+            return Int8Method(device)
+        case "int4":
+            return Int4Method(device)
     raise InvalidRequest(f"There is no weight format {weight_format!r}.")

@@ -17,8 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inference.quantization.base import PackedLinear
-
 Coding = Literal["steps", "zeros", "minima"]
 GROUP_SIZE = 64
 FINE = 32
@@ -117,34 +115,27 @@ def merge(parts: Sequence[GroupedWeight], arrange: Callable[[list[Tensor]], Tens
 class Int4Linear:
     """A weight in 4 bits, made fp32 whenever it is multiplied: slow, and exact in the activations."""
 
-    def __init__(self, weight: GroupedWeight, bias: Tensor | None) -> None:
-        self.out_features, self.in_features = weight.codes.shape
-        halves = weight.codes.view(self.out_features, -1, 2)
-        self._weight = dataclasses.replace(weight, codes=halves[..., 0] | (halves[..., 1] << 4))
-        self._bias = bias
+    def __init__(self, weight: GroupedWeight, bias: Tensor | None, device: str) -> None:
+        pairs = weight.codes.view(len(weight.codes), -1, 2)
+        packed = dataclasses.replace(weight, codes=pairs[..., 0] | (pairs[..., 1] << 4))
+        self._weight = merge([packed], lambda parts: parts[0].to(device))
+        self._bias = None if bias is None else bias.to(device)
 
     def __call__(self, x: Tensor) -> Tensor:
         packed = self._weight.codes
         codes = torch.stack((packed & 15, packed >> 4), dim=-1).flatten(1)
         return functional.linear(x, dataclasses.replace(self._weight, codes=codes).dequantize(), self._bias)
 
-    @property
-    def nbytes(self) -> int:
-        return sum(part.nbytes for part in self._weight.tensors) + (
-            self._bias.nbytes if self._bias is not None else 0
-        )
-
 
 class Int4Method:
     """Packs weights in 4 bits for torch."""
 
     def __init__(self, device: str) -> None:
-        self._device = torch.device(device)
+        self._device = device
 
-    def pack(self, weight: Tensor, bias: Tensor | None) -> PackedLinear:
-        return self.keep(quantize_grouped(weight.float()), bias)
+    def pack(self, weight: Tensor, bias: Tensor | None) -> Int4Linear:
+        return self.keep(quantize_grouped(weight), bias)
 
-    def keep(self, weight: GroupedWeight, bias: Tensor | None) -> PackedLinear:
+    def keep(self, weight: GroupedWeight, bias: Tensor | None) -> Int4Linear:
         """Packs what is in 4 bits already."""
-        moved = merge([weight], lambda parts: parts[0].to(self._device))
-        return Int4Linear(moved, bias.to(self._device, torch.float32) if bias is not None else None)
+        return Int4Linear(weight, bias, self._device)

@@ -8,55 +8,43 @@ neighbour would change the result."""
 from __future__ import annotations
 
 import torch
-
-from inference.quantization.base import PackedLinear
+from torch import Tensor
 
 LEVELS = 127.0
 SMALLEST = 1e-12
 CUDA_MIN_ROWS = 17
 
 
-def quantize_rows(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def quantize_rows(values: Tensor) -> tuple[Tensor, Tensor]:
     """Symmetric int8 per row: fp32 ``[n, k]`` -> (int8 ``[n, k]``, fp32 scales ``[n, 1]``)."""
     scale = values.abs().amax(dim=1, keepdim=True).clamp_min(SMALLEST) / LEVELS
     return torch.round(values / scale).to(torch.int8), scale
 
 
 class Int8Linear:
-    """An int8 weight, kept transposed as torch's integer product wants it."""
+    """An int8 weight; torch's integer product wants it transposed."""
 
-    def __init__(self, weight: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None) -> None:
-        """``weight`` int8 ``[out, in]``, ``scale`` fp32 ``[out]``, ``bias`` fp32 ``[out]`` or none."""
-        self.out_features, self.in_features = weight.shape
-        self._weight = weight
-        self._transposed = weight.t()
-        self._scale = scale.reshape(1, -1)
-        self._bias = bias
+    def __init__(self, weight: Tensor, bias: Tensor | None, device: str) -> None:
+        """``weight`` fp32 ``[out, in]``, ``bias`` fp32 ``[out]``; both are copied to ``device``."""
+        quantized, scale = quantize_rows(weight)
+        self._weight, self._scale = quantized.to(device), scale.t().to(device)
+        self._bias = None if bias is None else bias.to(device)
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: Tensor) -> Tensor:
         quantized, scale = quantize_rows(x)
         rows = len(quantized)
         if x.is_cuda and rows < CUDA_MIN_ROWS:
             quantized = torch.nn.functional.pad(quantized, (0, 0, 0, CUDA_MIN_ROWS - rows))
-        sums = torch._int_mm(quantized, self._transposed)[:rows]
+        sums = torch._int_mm(quantized, self._weight.t())[:rows]
         out = sums.to(torch.float32) * scale * self._scale
-        return out + self._bias if self._bias is not None else out
-
-    @property
-    def nbytes(self) -> int:
-        bias = self._bias.nbytes if self._bias is not None else 0
-        return self._weight.nbytes + self._scale.nbytes + bias
+        return out if self._bias is None else out + self._bias
 
 
 class Int8Method:
     """Quantizes fp32 weights once, when they are packed."""
 
     def __init__(self, device: str) -> None:
-        self._device = torch.device(device)
+        self._device = device
 
-    def pack(self, weight: torch.Tensor, bias: torch.Tensor | None) -> PackedLinear:
-        quantized, scale = quantize_rows(weight.to(torch.float32))
-        moved_bias = bias.to(self._device, torch.float32) if bias is not None else None
-        return Int8Linear(
-            quantized.to(self._device).contiguous(), scale.reshape(-1).to(self._device), moved_bias
-        )
+    def pack(self, weight: Tensor, bias: Tensor | None) -> Int8Linear:
+        return Int8Linear(weight, bias, self._device)

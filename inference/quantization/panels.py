@@ -7,7 +7,7 @@ on SmolLM2-135M that costs a third of the perplexity that one scale per token co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -27,24 +27,44 @@ from inference.kernels.library import (
     address,
 )
 from inference.quantization.int4 import GroupedWeight
+from inference.quantization.int8 import quantize_rows
 
 PanelFormat = Literal["int8", "bf16"]
 ROWS_AT_ONCE = 4096
 OFFSET = 128
-LEVELS = 127.0
-SMALLEST = 1e-12
 
 RowReader = Callable[[int, int], Tensor]
 """Rows ``first .. last - 1`` of a weight, fp32 ``[last - first, in]``."""
 
 
-def padded(rows: int) -> int:
-    """Rows of whole panels."""
-    return -(-rows // PANEL) * PANEL
+def padded(rows: Tensor) -> Tensor:
+    """Rows of whole panels: those given, and zeros."""
+    missing = -len(rows) % PANEL
+    return torch.cat((rows, rows.new_zeros(missing, *rows.shape[1:]))) if missing else rows
 
 
-class PanelLinear:
-    """A packed weight; ``n`` counts the padding rows at its end, whose outputs are zero."""
+class _Panels:
+    """A packed weight, as the kernels see it; ``n`` counts the padding rows at its end, whose outputs are zero."""
+
+    def __init__(self, tensors: Mapping[str, Tensor | None], **numbers: int) -> None:
+        """Under the names of :class:`Linear`."""
+        self.n, self.k = numbers["n"], numbers["k"]
+        self._numbers = numbers
+        self._tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+    @property
+    def struct(self) -> Linear:
+        """For the kernels; valid while this object lives."""
+        return Linear(**self._numbers, **{name: address(tensor) for name, tensor in self._tensors.items()})
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of weight, scales, offsets and bias."""
+        return sum(tensor.nbytes for tensor in self._tensors.values())
+
+
+class PanelLinear(_Panels):
+    """A weight in int8 or bf16."""
 
     def __init__(
         self, read: RowReader, shape: tuple[int, int], weight_format: PanelFormat, bias: Tensor | None = None
@@ -52,36 +72,32 @@ class PanelLinear:
         """``shape`` is ``(out, in)``; ``bias`` fp32 ``[out]``. Rows are read a few thousand at a time, so that
         packing needs little memory beside its result. Raises ``ValueError`` when ``in`` is no multiple of
         the group."""
-        rows, self.k = shape
-        if self.k % GROUP:
-            raise ValueError(f"a layer has {self.k} inputs, no multiple of {GROUP}")
-        self.format = weight_format
-        self.rows, self.n = rows, padded(rows)
-        lanes, dtype, filler = (4, torch.uint8, OFFSET) if weight_format == "int8" else (2, torch.bfloat16, 0)
-        self._weight = torch.full((self.n // PANEL, self.k // lanes, PANEL, lanes), filler, dtype=dtype)
-        self._scale = torch.zeros(self.n)
-        self._bias = None
-        if bias is not None:
-            self._bias = torch.zeros(self.n)
-            self._bias[:rows] = bias
+        rows, k = shape
+        if k % GROUP:
+            raise ValueError(f"a layer has {k} inputs, no multiple of {GROUP}")
+        panels, self.format = -(-rows // PANEL), weight_format
+        code, lanes, dtype = (INT8, 4, torch.uint8) if weight_format == "int8" else (BF16, 2, torch.bfloat16)
+        self._weight = torch.empty(panels, k // lanes, PANEL, lanes, dtype=dtype)
+        self._scale = torch.zeros(panels * PANEL)
         for first in range(0, rows, ROWS_AT_ONCE):
-            last = min(rows, first + ROWS_AT_ONCE)
-            self._pack(read(first, last), first)
+            self._pack(padded(read(first, min(rows, first + ROWS_AT_ONCE))), first)
+        tensors = {
+            "weight": self._weight,
+            "scale": self._scale,
+            "bias": None if bias is None else padded(bias),
+        }
+        super().__init__(tensors, format=code, n=len(self._scale), k=k)
 
     def _pack(self, values: Tensor, first: int) -> None:
         if self.format == "int8":
-            scale = values.abs().amax(dim=1).clamp_min(SMALLEST) / LEVELS
-            self._scale[first : first + len(values)] = scale
-            stored = values.div(scale.unsqueeze(1)).round_().add_(OFFSET).to(torch.uint8)
+            quantized, scale = quantize_rows(values)
+            self._scale[first : first + len(values)] = scale.squeeze(1)
+            stored = quantized.view(torch.uint8).bitwise_xor_(OFFSET)
         else:
             stored = values.to(torch.bfloat16)
-        panels, lanes = self._weight[first // PANEL :], self._weight.shape[-1]
-        whole = len(values) // PANEL
-        laid = stored[: whole * PANEL].view(whole, PANEL, self.k // lanes, lanes)
-        panels[:whole].copy_(laid.transpose(1, 2))
-        rest = stored[whole * PANEL :]
-        if len(rest):
-            panels[whole, :, : len(rest)].copy_(rest.view(len(rest), self.k // lanes, lanes).transpose(0, 1))
+        _, groups, _, lanes = self._weight.shape
+        panels = stored.view(-1, PANEL, groups, lanes).transpose(1, 2)
+        self._weight[first // PANEL :][: len(panels)] = panels
 
     def gather(self, ids: Tensor) -> Tensor:
         """Rows ``ids`` of the weight as fp32 ``[len(ids), in]``: an embedding read from the packed output
@@ -91,61 +107,30 @@ class PanelLinear:
             return taken
         return taken.sub_(OFFSET).mul_(self._scale[ids].unsqueeze(1))
 
-    @property
-    def struct(self) -> Linear:
-        """For the kernels; valid while this object lives."""
-        bias = None if self._bias is None else address(self._bias)
-        code = INT8 if self.format == "int8" else BF16
-        return Linear(code, self.n, self.k, address(self._weight), address(self._scale), bias)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of weight, scales and bias."""
-        parts = [self._weight, self._scale, *([] if self._bias is None else [self._bias])]
-        return sum(part.nbytes for part in parts)
-
-
-class GroupedPanelLinear:
-    """A weight in 4 bits in panels; ``n`` counts the padding rows at its end, whose outputs are zero."""
+class GroupedPanelLinear(_Panels):
+    """A weight in 4 bits."""
 
     def __init__(self, weight: GroupedWeight, bias: Tensor | None = None) -> None:
         """``bias`` fp32 ``[out]``. Raises ``ValueError`` when the inputs are no whole groups."""
-        self.rows, self.k = weight.codes.shape
-        if self.k % max(GROUP, weight.group_size):
-            raise ValueError(f"a layer has {self.k} inputs, no multiple of {weight.group_size} and {GROUP}")
-        self.n, self._group = padded(self.rows), weight.group_size
-        lanes = self._panels(weight.codes).view(-1, PANEL, self.k // 4, 4).transpose(1, 2)
-        self._weight = _halves(lanes)
-        self._levels, self._offsets = (
-            self._panels(part).view(-1, PANEL, self.k // self._group).transpose(1, 2).contiguous()
+        size, (rows, k) = weight.group_size, weight.codes.shape
+        if k % max(GROUP, size):
+            raise ValueError(f"a layer has {k} inputs, no multiple of {size} and {GROUP}")
+        steps = weight.coding == "steps"
+        levels, offsets = (
+            padded(part).view(-1, PANEL, k // size).transpose(1, 2)
             for part in (weight.levels, weight.offsets)
         )
-        self._coding = {"steps": STEPS, "zeros": ZEROS, "minima": MINIMA}[weight.coding]
-        if self._coding == STEPS:
-            self._offsets = _halves(self._offsets)
-        else:
-            self._levels, self._offsets = self._levels.half(), self._offsets.half()
-        self._scale = self._panels(torch.ones(self.rows) if weight.row is None else weight.row)
-        self._bias = None if bias is None else self._panels(bias)
-
-    def _panels(self, rows: Tensor) -> Tensor:
-        whole = torch.zeros(self.n, *rows.shape[1:], dtype=rows.dtype)
-        whole[: self.rows] = rows
-        return whole
-
-    @property
-    def struct(self) -> Linear:
-        """For the kernels; valid while this object lives."""
-        bias = None if self._bias is None else address(self._bias)
-        code = INT4 if self._group % GROUP == 0 else INT4_FINE
-        parts = [address(part) for part in (self._weight, self._scale, self._levels, self._offsets)]
-        return Linear(code, self.n, self.k, *parts[:2], bias, self._group, self._coding, *parts[2:])
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of codes, scales, offsets and bias."""
-        parts = [self._weight, self._scale, self._levels, self._offsets]
-        return sum(part.nbytes for part in [*parts, *([] if self._bias is None else [self._bias])])
+        tensors = {
+            "weight": _halves(padded(weight.codes).view(-1, PANEL, k // 4, 4).transpose(1, 2)),
+            "scale": padded(torch.ones(rows) if weight.row is None else weight.row),
+            "bias": None if bias is None else padded(bias),
+            "levels": (levels if steps else levels.half()).contiguous(),
+            "offsets": _halves(offsets) if steps else offsets.half().contiguous(),
+        }
+        code = INT4 if size % GROUP == 0 else INT4_FINE
+        coding = {"steps": STEPS, "zeros": ZEROS, "minima": MINIMA}[weight.coding]
+        super().__init__(tensors, format=code, n=len(levels) * PANEL, k=k, group=size, coding=coding)
 
 
 def _halves(values: Tensor) -> Tensor:
