@@ -7,7 +7,7 @@ import os
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -29,67 +29,47 @@ InstructionSet = Literal["", "avx512", "avx2"]
 _int, _address = ctypes.c_int32, ctypes.c_void_p
 
 
+def _fields(kind: type[ctypes._SimpleCData[Any]], names: str) -> list[tuple[str, type[Any]]]:
+    return [(name, kind) for name in names.split()]
+
+
 class Linear(ctypes.Structure):
     _fields_ = (
-        ("format", _int),
-        ("n", _int),
-        ("k", _int),
-        ("weight", _address),
-        ("scale", _address),
-        ("bias", _address),
-        ("group", _int),
-        ("coding", _int),
-        ("levels", _address),
-        ("offsets", _address),
+        *_fields(_int, "format n k"),
+        *_fields(_address, "weight scale bias"),
+        *_fields(_int, "group coding"),
+        *_fields(_address, "levels offsets"),
     )
 
 
 class Layer(ctypes.Structure):
     _fields_ = (
-        ("qkv", Linear),
-        ("output", Linear),
-        ("gate_up", Linear),
-        ("down", Linear),
-        ("attention_norm", _address),
-        ("mlp_norm", _address),
-        ("query_norm", _address),
-        ("key_norm", _address),
-        ("keys", _address),
-        ("values", _address),
+        *((name, Linear) for name in ("qkv", "output", "gate_up", "down")),
+        *_fields(_address, "attention_norm mlp_norm query_norm key_norm keys values"),
     )
 
 
 class Model(ctypes.Structure):
     _fields_ = (
-        ("num_layers", _int),
-        ("hidden", _int),
-        ("ffn", _int),
-        ("heads", _int),
-        ("kv_heads", _int),
-        ("head_dim", _int),
+        *_fields(_int, "num_layers hidden ffn heads kv_heads head_dim"),
         ("eps", ctypes.c_float),
         ("layers", ctypes.POINTER(Layer)),
         ("norm", _address),
         ("head", Linear),
-        ("cosines", _address),
-        ("sines", _address),
+        *_fields(_address, "cosines sines"),
     )
 
 
 class Segment(ctypes.Structure):
-    _fields_ = (("first", _int), ("length", _int), ("start", _int), ("unused", _int), ("blocks", _address))
+    _fields_ = (*_fields(_int, "first length start unused"), ("blocks", _address))
 
 
 class Step(ctypes.Structure):
     _fields_ = (
-        ("num_rows", _int),
-        ("num_segments", _int),
-        ("num_chosen", _int),
-        ("unused", _int),
+        *_fields(_int, "num_rows num_segments num_chosen unused"),
         ("x", _address),
         ("segments", ctypes.POINTER(Segment)),
-        ("chosen", _address),
-        ("logits", _address),
+        *_fields(_address, "chosen logits"),
     )
 
 
