@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass, replace
 
 from inference.config import ModelConfig
@@ -90,3 +91,11 @@ def _packed(out: int, inputs: int, weight_format: WeightFormat) -> int:
         if weight_format == "int8"
         else rows * inputs * (4 if weight_format == "fp32" else 2)
     )
+
+
+def return_freed_memory() -> None:
+    """Gives freed pages back to the system, which glibc's allocator would keep: after a model was packed, as much as
+    its weights (Qwen2.5-Coder-0.5B in int8: 430 MB beside 730)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -18,6 +18,7 @@ from inference.attention.base import Segment
 from inference.config import ModelConfig
 from inference.kernels import library
 from inference.kernels.library import BLOCK, GROUP, MAX_HEAD_DIM, MAX_ROWS, InstructionSet, Team, address
+from inference.memory import return_freed_memory
 from inference.model.packing_check import check_packed
 from inference.model.rope import rotations
 from inference.model.source import EMBEDDING, WeightSource, check_tensors, in_four_bits
@@ -31,6 +32,8 @@ from inference.quantization.panels import (
 )
 
 NativeFormat = Literal["bf16", "int8", "int4"]
+LAYERS_AT_ONCE = 4
+"""After so many layers the memory of what was read to pack them goes back to the system."""
 
 
 def unsupported(config: ModelConfig, block_size: int) -> str | None:
@@ -88,7 +91,11 @@ class NativeDecoder:
         )
         self._keys, self._values = _lazy_zeros(shape), _lazy_zeros(shape)
         self._head, self._embedding = self._read_embedding()
-        layers = [self._read_layer(index) for index in range(config.num_hidden_layers)]
+        layers: list[library.Layer] = []
+        for index in range(config.num_hidden_layers):
+            layers.append(self._read_layer(index))
+            if index % LAYERS_AT_ONCE == 0:
+                return_freed_memory()
         self._layers = (library.Layer * len(layers))(*layers)
         self._check(len(layers) // 2, weight_format)
         cosines, sines = rotations(config, max_positions)
@@ -107,6 +114,7 @@ class NativeDecoder:
             sines=self._keep(sines),
         )
         del self._source
+        return_freed_memory()
 
     @property
     def nbytes(self) -> int:
@@ -121,7 +129,7 @@ class NativeDecoder:
     ) -> Tensor:
         """See ``StepModel``."""
         ids = torch.tensor(token_ids, dtype=torch.int64)
-        hidden = self._embed(ids).contiguous()
+        hidden = self._embedding.gather(ids).contiguous()
         tables = [torch.tensor(segment.block_table, dtype=torch.int32) for segment in segments]
         laid = (library.Segment * len(segments))()
         first = 0
@@ -146,11 +154,6 @@ class NativeDecoder:
         )
         self._team.forward(self._model, step)
         return logits[:, : self._config.vocab_size]
-
-    def _embed(self, ids: Tensor) -> Tensor:
-        if isinstance(self._embedding, PanelLinear):
-            return self._embedding.gather(ids)
-        return self._embedding[ids].float()
 
     def _keep(self, tensor: Tensor) -> int:
         """Keeps a tensor alive as long as the model; returns its address."""
@@ -191,7 +194,7 @@ class NativeDecoder:
             multiply = partial(self._team.linear, packed)
             check_packed(self._source, f"{prefix}.{name}", weight_format, multiply)
 
-    def _read_embedding(self) -> tuple[PanelLinear, PanelLinear | Tensor]:
+    def _read_embedding(self) -> tuple[PanelLinear, PanelLinear]:
         """The output layer, and what embeds tokens: the same when they are tied."""
         config, source = self._config, self._source
         shape = (config.vocab_size, config.hidden_size)
@@ -200,11 +203,7 @@ class NativeDecoder:
         self._kept.append(head)
         if config.tie_word_embeddings:
             return head, head
-        embedding: PanelLinear | Tensor
-        if self._four_bits:
-            embedding = PanelLinear(partial(source.rows, EMBEDDING), shape, "int8")
-        else:
-            embedding = source.tensor(EMBEDDING).to(torch.bfloat16)
+        embedding = PanelLinear(partial(source.rows, EMBEDDING), shape, "int8" if self._four_bits else "bf16")
         self._kept.append(embedding)
         return head, embedding
 

@@ -78,7 +78,7 @@ class PanelLinear(_Panels):
         panels, self.format = -(-rows // PANEL), weight_format
         code, lanes, dtype = (INT8, 4, torch.uint8) if weight_format == "int8" else (BF16, 2, torch.bfloat16)
         self._weight = torch.empty(panels, k // lanes, PANEL, lanes, dtype=dtype)
-        self._scale = torch.zeros(panels * PANEL)
+        self._scale = torch.zeros(panels * PANEL if weight_format == "int8" else 0)
         for first in range(0, rows, ROWS_AT_ONCE):
             self._pack(padded(read(first, min(rows, first + ROWS_AT_ONCE))), first)
         tensors = {
@@ -86,7 +86,7 @@ class PanelLinear(_Panels):
             "scale": self._scale,
             "bias": None if bias is None else padded(bias),
         }
-        super().__init__(tensors, format=code, n=len(self._scale), k=k)
+        super().__init__(tensors, format=code, n=panels * PANEL, k=k)
 
     def _pack(self, values: Tensor, first: int) -> None:
         if self.format == "int8":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from torch import Tensor
 
 from inference.memory import SHAPES, plan
 from inference.model.native import NativeDecoder
@@ -36,6 +37,24 @@ def test_a_model_takes_what_was_planned(family: str, weight_format: str) -> None
     model = NativeDecoder(checkpoint, weight_format, num_blocks=8, max_positions=16)  # type: ignore[arg-type]
     planned = plan(checkpoint.config, weight_format, 8 * 16)  # type: ignore[arg-type]
     assert planned.weights + planned.keys_and_values == pytest.approx(model.nbytes, rel=0.01)
+
+
+@pytest.mark.parametrize("weight_format", ["bf16", "int8", "int4"])
+def test_the_largest_matrices_are_never_in_memory_as_a_whole(
+    weight_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = make_checkpoint("llama", **WIDE)
+    read: list[str] = []
+    whole = checkpoint.tensor
+
+    def tensor(name: str) -> Tensor:
+        read.append(name)
+        return whole(name)
+
+    monkeypatch.setattr(checkpoint, "tensor", tensor)
+    NativeDecoder(checkpoint, weight_format, num_blocks=8, max_positions=16)  # type: ignore[arg-type]
+    assert "model.norm.weight" in read
+    assert not {"model.embed_tokens.weight", "lm_head.weight"} & set(read)
 
 
 def test_the_command_prints_every_format() -> None:
