@@ -153,6 +153,7 @@ class Scheduler:
             while not self.kv.grow(sequence):
                 victim = max(self.running, key=_preemptible)
                 self.preempt(victim)
+                step.pop(victim, None)  # an older one may have its place already
                 if victim is sequence:
                     break
             else:

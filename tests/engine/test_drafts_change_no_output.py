@@ -137,6 +137,24 @@ def test_rejected_tokens_are_never_found_in_the_prefix_cache(
     assert engine.metrics()["prefix_cache_hits"] > 40 * len(PROMPTS)
 
 
+def test_blocks_of_rejected_tokens_go_back_at_once(
+    llama: TinyCheckpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = run(Engine(make_config(), llama), PROMPTS, greedy(40))
+    draft(monkeypatch, outputs, wrong=1.0)
+    engine = Engine(make_config(speculation=16), llama)
+    for prompt in PROMPTS:
+        submit(engine, prompt, greedy(40))
+    most = 0
+    while engine.has_work:
+        engine.step()
+        for sequence in engine._scheduler.running:
+            most = max(most, len(sequence.block_table))
+            assert len(sequence.block_table) == engine._scheduler.kv.blocks_for(sequence.num_tokens)
+    assert most > 1
+    assert engine.metrics()["spec_decode_num_draft_tokens_total"] > 100
+
+
 def test_drafts_preempt_nobody_and_hold_up_no_prompt(
     llama: TinyCheckpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

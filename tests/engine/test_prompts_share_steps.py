@@ -110,3 +110,13 @@ def test_a_request_that_was_preempted_often_is_spared() -> None:
         scheduler.finish(urgent)
     assert spared.num_preemptions == MAX_PREEMPTIONS
     assert young_counts[:MAX_PREEMPTIONS] == list(range(1, MAX_PREEMPTIONS + 1)), "it does yield at first"
+
+
+def test_a_decode_without_a_block_takes_none_from_who_was_preempted_often() -> None:
+    scheduler = make(1000, blocks=5)
+    old, young = add(scheduler, "old", 20), add(scheduler, "young", 20)
+    young.num_preemptions = MAX_PREEMPTIONS
+    while scheduler.num_preemptions == 0:
+        step(scheduler)
+    assert scheduler.running == [young], "the youngest would have gone first"
+    assert list(scheduler.waiting) == [old]
