@@ -143,16 +143,17 @@ def _answer(
 
     # 5. The answer, or that there is none.
     usage = UsageCounted(finished.usage.prompt_tokens, finished.usage.completion_tokens)
+    model = generator.model_name
     if finished.reason == "aborted" and stop.requested:
-        yield from _end("stopped", writer.text, writer.citations.values(), usage)
+        yield from _end("stopped", writer.text, writer.citations.values(), usage, model)
     elif not writer.citations:
-        yield from _not_found(usage, said=bool(writer.text))
+        yield from _not_found(usage, model, said=bool(writer.text))
     elif is_of_the_kind_asked_for(question.text, writer.text):
-        yield from _end("answered", writer.text, writer.citations.values(), usage)
+        yield from _end("answered", writer.text, writer.citations.values(), usage, model)
     elif (quoted := quote_of_the_kind_asked_for(question.text, sources)) is not None:
-        yield from _end("answered", quoted.text, [quoted.citation], usage)
+        yield from _end("answered", quoted.text, [quoted.citation], usage, model)
     else:
-        yield from _not_found(usage, said=bool(writer.text))
+        yield from _not_found(usage, model, said=bool(writer.text))
 
 
 def share_of(organization: Organization) -> Share:
@@ -207,17 +208,19 @@ def _events(pieces: Sequence[Piece]) -> Iterator[AnswerEvent]:
             yield CitationVerified(piece.n, piece.support)
 
 
-def _not_found(usage: UsageCounted | None = None, *, said: bool = False) -> Iterator[AnswerEvent]:
+def _not_found(
+    usage: UsageCounted | None = None, model: str = "", *, said: bool = False
+) -> Iterator[AnswerEvent]:
     if not said:
         yield AnswerDelta(NOT_IN_DOCUMENTS)
-    yield from _end("not_found", NOT_IN_DOCUMENTS, (), usage or UsageCounted(0, 0))
+    yield from _end("not_found", NOT_IN_DOCUMENTS, (), usage or UsageCounted(0, 0), model)
 
 
 def _end(
-    status: Status, text: str, citations: Iterable[Citation], usage: UsageCounted
+    status: Status, text: str, citations: Iterable[Citation], usage: UsageCounted, model: str
 ) -> Iterator[AnswerEvent]:
     yield usage
-    yield AnswerCompleted(status, text, tuple(citations), usage)
+    yield AnswerCompleted(status, text, tuple(citations), usage, model)
 
 
 def _semantic(embedder: Embedder) -> Semantic:

@@ -272,6 +272,7 @@ def _events_of_row(slug: str, turn: TurnView) -> list[streams.Event]:
         "citations": _with_urls(slug, turn.citations),
         "nearest": _nearest(slug, turn.status, turn.sources),
         "usage": usage,
+        "model": turn.model,
         "html": answer_html(slug, turn),
     }
     return [*events, ("usage", usage), ("answer.completed", data)]

@@ -60,6 +60,7 @@ class TurnView:
     sources: list[dict[str, Any]]
     prompt_tokens: int
     completion_tokens: int
+    model: str
     error_code: str
     created_at: datetime
     begun_at: datetime
@@ -113,7 +114,7 @@ def restart_turn(asker: Asker, turn_id: UUID) -> TurnView:
     with tenant_scope(asker.organization):
         Turn.objects.filter(id=turn_id).update(
             status=Turn.Status.PENDING, answer="", citations=[], sources=[], prompt_tokens=0,
-            completion_tokens=0, error_code="", begun_at=timezone.now(),
+            completion_tokens=0, model="", error_code="", begun_at=timezone.now(),
         )  # fmt: skip
     return get_turn(asker, turn_id)
 
@@ -156,6 +157,7 @@ def keep_answer(
             "citations": [citation.as_json() for citation in end.citations],
             "prompt_tokens": end.usage.prompt_tokens,
             "completion_tokens": end.usage.completion_tokens,
+            "model": end.model[:200],
         }
     with tenant_scope(organization), transaction.atomic():
         _leave_out_removed(values)
@@ -246,6 +248,7 @@ def _view(turn: Turn) -> TurnView:
         sources=turn.sources,
         prompt_tokens=turn.prompt_tokens,
         completion_tokens=turn.completion_tokens,
+        model=turn.model,
         error_code="lost" if lost else turn.error_code,
         created_at=turn.created_at,
         begun_at=turn.begun_at,

@@ -78,6 +78,8 @@ class AnswerCompleted:
     answer: str
     citations: tuple[Citation, ...]
     usage: UsageCounted
+    model: str = ""
+    """Which language model was asked, by the name of its route; empty where none was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ def data_of(event: AnswerEvent) -> dict[str, Any]:
                 "answer": event.answer,
                 "citations": [citation.as_json() for citation in event.citations],
                 "usage": data_of(event.usage),
+                "model": event.model,
             }
         case _:
             return {field: getattr(event, field) for field in event.__dataclass_fields__ if field != "name"}

@@ -170,6 +170,8 @@ class Turn(TenantModel):
     sources = models.JSONField(default=list)
     prompt_tokens = models.IntegerField(default=0)
     completion_tokens = models.IntegerField(default=0)
+    model = models.CharField(max_length=200, blank=True, default="")
+    """The language model that was asked, by the name of its route; empty where none was, or before this was kept."""
     error_code = models.CharField(max_length=40, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     begun_at = models.DateTimeField(default=timezone.now)

@@ -121,6 +121,7 @@ class AnswerSerializer(serializers.Serializer[Any]):
     answer = serializers.CharField()
     citations = CitationSerializer(many=True)
     usage = UsageSerializer(source="*")
+    model = serializers.CharField(help_text="The language model that was asked; empty where none was.")
     created_at = serializers.DateTimeField()
 
 

@@ -52,7 +52,7 @@ def test_an_answer_is_complete_and_cited(
     assert response.status_code == 200, response.content
     body = response.json()
     assert set(body) == {
-        "id", "conversation_id", "question", "status", "answer", "citations", "usage", "created_at",
+        "id", "conversation_id", "question", "status", "answer", "citations", "usage", "model", "created_at",
     }  # fmt: skip
     assert body["status"] == "answered"
     (citation,) = body["citations"]
@@ -66,6 +66,7 @@ def test_an_answer_is_complete_and_cited(
     page = page_text(acme, library.tariff, 2)
     assert page[citation["start"] : citation["end"]] == citation["quote"]
     assert set(body["usage"]) == {"prompt_tokens", "completion_tokens"}
+    assert body["model"] == "scripted"
     assert client.get(f"{URL}/{body['id']}").json() == body
 
 
@@ -73,6 +74,7 @@ def test_what_is_not_in_the_documents_is_said(api: Api, acme: Organization, libr
     body = post(api(acme), {"question": "Who painted the ceiling of the chapel?"}).json()
     assert (body["status"], body["answer"]) == ("not_found", "This is not in your documents.")
     assert body["citations"] == []
+    assert body["model"] == "", "no model was asked"
 
 
 @pytest.mark.parametrize("way", ["stream", "accept"])
