@@ -25,11 +25,8 @@ PROMPTS = make_prompts(10, seed=3, longest=150)
 @pytest.fixture(scope="module")
 def alone(checkpoint: TinyCheckpoint) -> list[list[int]]:
     """Each prompt by itself, in one piece, without a cache."""
-    outputs = []
-    for prompt in PROMPTS:
-        engine = Engine(make_config(prefix_caching=False), checkpoint)
-        outputs += run(engine, [prompt])
-    return outputs
+    engine = Engine(make_config(prefix_caching=False), checkpoint)
+    return [output for prompt in PROMPTS for output in run(engine, [prompt])]
 
 
 def check(checkpoint: TinyCheckpoint, got: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]]) -> None:
