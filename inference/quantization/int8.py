@@ -18,7 +18,7 @@ CUDA_MIN_ROWS = 17
 def quantize_rows(values: Tensor) -> tuple[Tensor, Tensor]:
     """Symmetric int8 per row: fp32 ``[n, k]`` -> (int8 ``[n, k]``, fp32 scales ``[n, 1]``)."""
     scale = values.abs().amax(dim=1, keepdim=True).clamp_min(SMALLEST) / LEVELS
-    return torch.round(values / scale).to(torch.int8), scale
+    return (values / scale).round_().to(torch.int8), scale
 
 
 class Int8Linear:

@@ -30,7 +30,7 @@ from inference.quantization.int4 import GroupedWeight
 from inference.quantization.int8 import quantize_rows
 
 PanelFormat = Literal["int8", "bf16"]
-ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE = 1024
 OFFSET = 128
 
 RowReader = Callable[[int, int], Tensor]
@@ -69,7 +69,7 @@ class PanelLinear(_Panels):
     def __init__(
         self, read: RowReader, shape: tuple[int, int], weight_format: PanelFormat, bias: Tensor | None = None
     ) -> None:
-        """``shape`` is ``(out, in)``; ``bias`` fp32 ``[out]``. Rows are read a few thousand at a time, so that
+        """``shape`` is ``(out, in)``; ``bias`` fp32 ``[out]``. Rows are read a thousand at a time, so that
         packing needs little memory beside its result. Raises ``ValueError`` when ``in`` is no multiple of
         the group."""
         rows, k = shape
