@@ -8,16 +8,15 @@
 #define EACH_6(F) EACH_5(F) F(5)
 #define EACH_12(F) EACH_6(F) F(6) F(7) F(8) F(9) F(10) F(11)
 
-/* 2^x for x in [-126, 126], relative error below 3e-7: Taylor's series on [-1/2, 1/2], then the whole part. */
+/* 2^x for x in [-126, 126], relative error below 2e-7, 1 for 0: the whole part apart, a minimax polynomial for the rest. */
 ISA static inline f16 NAMED(exp2)(f16 x) {
     x = NAMED(lower)(NAMED(higher)(x, NAMED(splat)(-126.0f)), NAMED(splat)(126.0f));
     const f16 whole = NAMED(nearest)(x), f = NAMED(sub)(x, whole);
-    f16 y = NAMED(splat)(1.5403530e-4f);
-    y = NAMED(fma)(y, f, NAMED(splat)(1.3333558e-3f));
-    y = NAMED(fma)(y, f, NAMED(splat)(9.6181291e-3f));
-    y = NAMED(fma)(y, f, NAMED(splat)(5.5504109e-2f));
-    y = NAMED(fma)(y, f, NAMED(splat)(2.4022651e-1f));
-    y = NAMED(fma)(y, f, NAMED(splat)(6.9314718e-1f));
+    f16 y = NAMED(splat)(1.326472753e-3f);
+    y = NAMED(fma)(y, f, NAMED(splat)(9.671512709e-3f));
+    y = NAMED(fma)(y, f, NAMED(splat)(5.550733742e-2f));
+    y = NAMED(fma)(y, f, NAMED(splat)(2.402224208e-1f));
+    y = NAMED(fma)(y, f, NAMED(splat)(6.931469776e-1f));
     y = NAMED(fma)(y, f, NAMED(splat)(1.0f));
     return NAMED(times_power)(y, whole);
 }
@@ -142,64 +141,120 @@ ISA static void NAMED(place)(const Pass *p, const Layer *layer, const Segment *s
 
 /* ---- attention ---- */
 
-/* Softmax weights, not yet normalized, of row r for positions base .. base + count - 1. Hidden ones are exact zeros. */
-ISA static void NAMED(soften)(Scratch *s, int r, int base, int count) {
-    float *scores = s->scores + r * SPAN;
-    const int visible = s->position[r] - base + 1;
+/* Softmax weights, not yet normalized, of rows first .. last - 1 for positions base .. base + count - 1. Hidden ones are
+ * exact zeros. */
+ISA static void NAMED(soften)(Scratch *s, int first, int last, int base, int count) {
     const f16 hidden = NAMED(splat)(-1e30f), zero = NAMED(splat)(0.0f);
-    f16 top = NAMED(splat)(s->top[r]), sum = zero;
-    for (int i = 0; i < count; i += 16)
-        top = NAMED(higher)(top, NAMED(first_lanes)(visible - i, NAMED(load)(scores + i), hidden));
-    const float highest = NAMED(highest)(top);
-    s->fade[r] = exp2f(s->top[r] - highest);
-    s->top[r] = highest;
-    for (int i = 0; i < count; i += 16) {
-        const f16 e = NAMED(exp2)(NAMED(sub)(NAMED(load)(scores + i), NAMED(splat)(highest)));
-        const f16 seen = NAMED(first_lanes)(visible - i, e, zero);
-        sum = NAMED(add)(sum, seen);
-        NAMED(store_weights)(s, r, i, seen);
+    float highest[MAX_ROWS + 16];
+    for (int r = first; r < last; r++) {
+        const float *scores = s->scores + r * SPAN;
+        const int visible = s->position[r] - base + 1;
+        f16 top = NAMED(splat)(s->top[r]);
+        if (visible >= count)
+            for (int i = 0; i < count; i += 16) top = NAMED(higher)(top, NAMED(load)(scores + i));
+        else
+            for (int i = 0; i < count; i += 16)
+                top = NAMED(higher)(top, NAMED(first_lanes)(visible - i, NAMED(load)(scores + i), hidden));
+        highest[r] = NAMED(highest)(top);
     }
-    s->sum[r] = s->sum[r] * s->fade[r] + NAMED(total)(sum);
+    for (int r = first; r < last; r += 16)  /* what it writes behind `last` is of no use and does no harm */
+        NAMED(store)(s->fade + r, NAMED(exp2)(NAMED(sub)(NAMED(load)(s->top + r), NAMED(load)(highest + r))));
+    for (int r = first; r < last; r++) {
+        const float *scores = s->scores + r * SPAN;
+        const int visible = s->position[r] - base + 1;
+        const f16 top = NAMED(splat)(highest[r]);
+        f16 sum = zero;
+        if (visible >= count)
+            for (int i = 0; i < count; i += 16) {
+                const f16 e = NAMED(exp2)(NAMED(sub)(NAMED(load)(scores + i), top));
+                sum = NAMED(add)(sum, e);
+                NAMED(store_weights)(s, r, i, e);
+            }
+        else
+            for (int i = 0; i < count; i += 16) {
+                const f16 e = NAMED(exp2)(NAMED(sub)(NAMED(load)(scores + i), top));
+                const f16 seen = NAMED(first_lanes)(visible - i, e, zero);
+                sum = NAMED(add)(sum, seen);
+                NAMED(store_weights)(s, r, i, seen);
+            }
+        s->top[r] = highest[r];
+        s->sum[r] = s->sum[r] * s->fade[r] + NAMED(total)(sum);
+    }
 }
 
-/* One unit: `tokens` tokens of a segment from `token` on, all query heads of a key head; out is [rows][heads][head_dim].
+/* The rows of one segment in an attention unit. */
+typedef struct {
+    const Segment *segment;
+    int token, row, rows, end;  /* its first token; its rows; positions before `end` may be seen */
+} NAMED(Part);
+
+/* The blocks of a part's keys and values in a span. Past the end any block will do: it is hidden. */
+ISA static int NAMED(find_blocks)(const NAMED(Part) *part, int base, int *blocks) {
+    const int left = part->end - base < SPAN ? part->end - base : SPAN, count = (left + 31) / 32 * 32;
+    for (int b = 0; b < SPAN / BLOCK; b++) {
+        const int index = base / BLOCK + b, last = (part->end - 1) / BLOCK;
+        blocks[b] = part->segment->blocks[index < last ? index : last];
+    }
+    return count;
+}
+
+/* One unit: all query heads of a key head; out is [rows][heads][head_dim].
  *
  * Rows pass over the keys in spans on a fixed grid with a running maximum (Milakov and Gimelshein, arXiv:1805.02867;
- * Dao et al., arXiv:2205.14135). A span that a row may not see leaves its sums as they were, to the bit. */
-ISA static void NAMED(attend)(const Pass *p, const Layer *layer, const Segment *segment, int head, int token, int tokens,
-                              float *out, Scratch *s) {
+ * Dao et al., arXiv:2205.14135). A span that a row may not see leaves its sums as they were, to the bit. Segments that
+ * share a span's blocks read them together (Juravsky et al., arXiv:2402.05099). */
+ISA static void NAMED(attend)(const Pass *p, const Layer *layer, const Unit *unit, int head, float *out, Scratch *s) {
     const Model *m = p->model;
-    const int hd = m->head_dim, group = m->heads / m->kv_heads, rows = tokens * group, padded = (rows + NAMED(ROW_STEP) - 1) / NAMED(ROW_STEP) * NAMED(ROW_STEP);
+    const int hd = m->head_dim, group = m->heads / m->kv_heads;
     const size_t width = (size_t)m->heads * hd, block_size = (size_t)m->kv_heads * hd * BLOCK;
-    const size_t first = (size_t)(segment->first + token);
-    for (int r = 0; r < padded; r++) {
-        const int used = r < rows ? r : rows - 1;
-        const uint16_t *q = p->q + (first + (size_t)(used / group)) * width + (size_t)(head * group + used % group) * hd;
-        NAMED(copy_query)(s, r, q, hd);
-        s->position[r] = segment->start + token + used / group;
-        s->top[r] = -1e30f;
-        s->sum[r] = 0;
+    NAMED(Part) parts[MAX_ROWS];
+    int padded = 0, end = 0;
+    for (int i = 0; i < unit->segments; i++) {
+        const Segment *segment = &p->step->segments[unit->segment + i];
+        const int tokens = unit->segments > 1 ? segment->length : unit->tokens, rows = tokens * group;
+        parts[i] = (NAMED(Part)){segment, unit->token, padded, rows, segment->start + unit->token + tokens};
+        end = parts[i].end > end ? parts[i].end : end;
+        for (int r = 0; r < rows || padded % NAMED(ROW_STEP); r++, padded++) {
+            const int used = r < rows ? r : rows - 1, token = unit->token + used / group;
+            const uint16_t *q = p->q + (size_t)(segment->first + token) * width + (size_t)(head * group + used % group) * hd;
+            NAMED(copy_query)(s, padded, q, hd);
+            s->position[padded] = segment->start + token;
+            s->top[padded] = -1e30f;
+            s->sum[padded] = 0;
+        }
     }
     memset(s->out, 0, sizeof(float) * (size_t)(padded * hd));
-    const int end = segment->start + token + tokens, last = (end - 1) / BLOCK;
-    for (int base = 0; base < end; base += SPAN) {
-        const int left = end - base < SPAN ? end - base : SPAN, count = (left + 31) / 32 * 32;
-        const uint16_t *keys[SPAN / BLOCK], *values[SPAN / BLOCK];
-        for (int b = 0; b < count / BLOCK; b++) {   /* past the end any block will do: it is hidden */
-            const int index = base / BLOCK + b < last ? base / BLOCK + b : last;
-            const size_t at = (size_t)segment->blocks[index] * block_size + (size_t)head * hd * BLOCK;
-            keys[b] = layer->keys + at;
-            values[b] = layer->values + at;
+    for (int base = 0; base < end; base += SPAN)
+        for (int i = 0, next; i < unit->segments; i = next) {
+            next = i + 1;
+            if (parts[i].end <= base) continue;
+            int blocks[SPAN / BLOCK], others[SPAN / BLOCK];
+            const int count = NAMED(find_blocks)(&parts[i], base, blocks);
+            while (next < unit->segments && parts[next].end > base && NAMED(find_blocks)(&parts[next], base, others) == count &&
+                   !memcmp(blocks, others, sizeof blocks))
+                next++;
+            const uint16_t *keys[SPAN / BLOCK], *values[SPAN / BLOCK], *ahead[SPAN / BLOCK];
+            const int more = base + SPAN < parts[i].end, then = more || head + 1 == m->kv_heads ? head : head + 1;
+            NAMED(find_blocks)(&parts[more ? i : 0], more ? base + SPAN : 0, others);
+            for (int b = 0; b < count / BLOCK; b++) {
+                const size_t at = (size_t)blocks[b] * block_size + (size_t)head * hd * BLOCK;
+                keys[b] = layer->keys + at;
+                values[b] = layer->values + at;
+                ahead[b] = layer->keys + (size_t)others[b] * block_size + (size_t)then * hd * BLOCK;
+            }
+            const int first = parts[i].row, last = next < unit->segments ? parts[next].row : padded;
+            NAMED(score_span)(s, first, last, hd, keys, values, count / BLOCK);
+            NAMED(soften)(s, first, last, base, count);
+            NAMED(add_values)(s, first, last, hd, values, ahead, count / 2);
         }
-        NAMED(score_span)(s, padded, hd, keys, values, count / BLOCK);
-        for (int r = 0; r < padded; r++) NAMED(soften)(s, r, base, count);
-        NAMED(add_values)(s, padded, hd, values, count / 2);
-    }
-    for (int r = 0; r < rows; r++) {
-        float *o = out + (first + (size_t)(r / group)) * width + (size_t)(head * group + r % group) * hd;
-        const f16 whole = NAMED(splat)(1.0f / s->sum[r]);
-        for (int d = 0; d < hd; d += 16) NAMED(store)(o + d, NAMED(mul)(whole, NAMED(load)(s->out + r * hd + d)));
-    }
+    for (int i = 0; i < unit->segments; i++)
+        for (int r = 0; r < parts[i].rows; r++) {
+            const int row = parts[i].row + r;
+            const size_t token = (size_t)(parts[i].segment->first + parts[i].token + r / group);
+            float *o = out + token * width + (size_t)(head * group + r % group) * hd;
+            const f16 whole = NAMED(splat)(1.0f / s->sum[row]);
+            for (int d = 0; d < hd; d += 16) NAMED(store)(o + d, NAMED(mul)(whole, NAMED(load)(s->out + row * hd + d)));
+        }
 }
 
 static const Kernels NAMED(kernels) = {
@@ -217,6 +272,7 @@ static const Kernels NAMED(kernels) = {
     .inverse_rms = NAMED(inverse_rms),
     .place = NAMED(place),
     .attend = NAMED(attend),
+    .row_step = NAMED(ROW_STEP),
 };
 
 #undef EACH_1

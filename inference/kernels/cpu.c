@@ -5,6 +5,7 @@
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "threads.h"
 
@@ -22,6 +23,8 @@
 #include "body.h"
 #undef f16
 #undef i16
+
+enum { LARGE_PAGE = 1 << 21 };
 
 static const Kernels *kernels;
 
@@ -96,21 +99,19 @@ static void normalize_rows(Walk *walk, Pass *p, const float *x, const int32_t *c
 }
 
 static void attend_all(Walk *walk, Pass *p, const Layer *layer) {
-    for (int unit; (unit = take(walk, 1)) < p->num_units; finish(walk, 1)) {
-        const Segment *segment = &p->step->segments[p->unit_segment[unit]];
-        const int first = p->unit_token[unit];
-        for (int t = first; t < segment->length && t < first + p->tile; t++)
-            kernels->place(p, layer, segment, segment->first + t);
+    const int rows = p->step->num_rows, kv_heads = p->model->kv_heads;
+    for (int first; (first = take(walk, ROWS_AT_ONCE)) < rows;) {
+        const int end = first + ROWS_AT_ONCE < rows ? first + ROWS_AT_ONCE : rows;
+        for (int row = first; row < end; row++)
+            kernels->place(p, layer, &p->step->segments[p->row_segment[row]], row);
+        finish(walk, end - first);
     }
-    leave(walk, p->num_units);
-    const int kv_heads = p->model->kv_heads;
-    for (int unit; (unit = take(walk, 1)) < p->num_units * kv_heads; finish(walk, 1)) {
-        const int u = p->num_units - 1 - unit / kv_heads;   /* late tokens first: they take longest */
-        const Segment *segment = &p->step->segments[p->unit_segment[u]];
-        const int left = segment->length - p->unit_token[u];
-        kernels->attend(p, layer, segment, unit % kv_heads, p->unit_token[u], left < p->tile ? left : p->tile,
-                        p->mixed, &p->scratch[walk->thread]);
-    }
+    leave(walk, rows);
+    const int batch = p->num_units < 16 ? 1 : kv_heads;     /* of a unit, which asks for the next head's keys */
+    for (int unit; (unit = take(walk, batch)) < p->num_units * kv_heads; finish(walk, batch))
+        for (int u = unit; u < unit + batch; u++)   /* late tokens first: they take longest */
+            kernels->attend(p, layer, &p->units[p->num_units - 1 - u / kv_heads], u % kv_heads, p->mixed,
+                            &p->scratch[walk->thread]);
     leave(walk, p->num_units * kv_heads);
 }
 
@@ -175,28 +176,51 @@ static size_t lay_out(Pass *p, char *arena, int threads) {
     p->acts.f = grab(&arena, &used, n * k * sizeof(float));
     p->scratch = grab(&arena, &used, sizeof(Scratch) * (size_t)threads);
     p->phases = grab(&arena, &used, sizeof(Phase) * (size_t)(m->num_layers * PHASES_OF_LAYER + PHASES_OF_HEAD));
-    p->unit_segment = grab(&arena, &used, (size_t)p->num_units * sizeof(int));
-    p->unit_token = grab(&arena, &used, (size_t)p->num_units * sizeof(int));
+    p->units = grab(&arena, &used, (n + (size_t)p->step->num_segments) * sizeof(Unit));
+    p->row_segment = grab(&arena, &used, n * sizeof(int));
     return used;
+}
+
+static int begin_alike(const Segment *a, const Segment *b) {
+    const int middle = (a->start < b->start ? a : b)->start / BLOCK / 2;
+    return a->blocks[middle] == b->blocks[middle];
+}
+
+/* The units of attention: a long segment in pieces; short ones one by one, or together while they share blocks. */
+static void plan(Pass *p) {
+    const int group = p->model->heads / p->model->kv_heads, tile = MAX_ROWS / group, step = kernels->row_step;
+    int rows = MAX_ROWS;    /* of the last unit */
+    for (int i = 0; i < p->step->num_segments; i++) {
+        const Segment *segment = &p->step->segments[i];
+        const int own = (segment->length * group + step - 1) / step * step;
+        for (int r = 0; r < segment->length; r++) p->row_segment[segment->first + r] = i;
+        if (rows + own <= MAX_ROWS && begin_alike(segment - 1, segment)) {
+            p->units[p->num_units - 1].segments++;
+            rows += own;
+            continue;
+        }
+        rows = segment->length > tile ? MAX_ROWS : own;
+        for (int t = 0; t < segment->length; t += tile) {
+            const int left = segment->length - t;
+            p->units[p->num_units++] = (Unit){i, 1, t, left < tile ? left : tile};
+        }
+    }
 }
 
 /* Computes a step and writes its keys and values. 0, or -1 when memory is short: nothing was written then. */
 EXPORT int tessera_forward(Team *team, const Model *model, const Step *step) {
-    Pass p = {.model = model, .step = step, .tile = MAX_ROWS / (model->heads / model->kv_heads)};
-    for (int i = 0; i < step->num_segments; i++) p.num_units += (step->segments[i].length + p.tile - 1) / p.tile;
+    Pass p = {.model = model, .step = step};
     const size_t bytes = lay_out(&p, NULL, team->size);
     if (bytes > team->arena_bytes) {    /* kept for the next step: fresh pages would have to be cleared */
         free(team->arena);
-        team->arena = aligned_alloc(64, bytes);
-        team->arena_bytes = team->arena ? bytes : 0;
+        const size_t whole = (bytes + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+        team->arena = aligned_alloc(LARGE_PAGE, whole);
+        team->arena_bytes = team->arena ? whole : 0;
+        if (team->arena) madvise(team->arena, whole, MADV_HUGEPAGE);
     }
     if (!team->arena) return -1;
     lay_out(&p, team->arena, team->size);
-    for (int i = 0, u = 0; i < step->num_segments; i++)
-        for (int t = 0; t < step->segments[i].length; t += p.tile, u++) {
-            p.unit_segment[u] = i;
-            p.unit_token[u] = t;
-        }
+    plan(&p);
     run(team, forward, &p, p.phases, model->num_layers * PHASES_OF_LAYER + PHASES_OF_HEAD);
     return 0;
 }

@@ -98,9 +98,15 @@ typedef struct {
     _Alignas(64) float scores[MAX_ROWS * SPAN];
     _Alignas(64) uint16_t weights[MAX_ROWS * SPAN];
     _Alignas(64) float out[MAX_ROWS * MAX_HEAD];
-    float top[MAX_ROWS], sum[MAX_ROWS], fade[MAX_ROWS];
+    float top[MAX_ROWS + 16], sum[MAX_ROWS], fade[MAX_ROWS + 16];
     int position[MAX_ROWS];
 } Scratch;
+
+/* What attention takes at a time: `tokens` tokens of one segment from `token` on, or all of `segments` segments that
+ * begin with the same blocks. */
+typedef struct {
+    int segment, segments, token, tokens;
+} Unit;
 
 /* What a step needs beside the model, and one set of kernels. */
 typedef struct {
@@ -111,9 +117,9 @@ typedef struct {
     uint16_t *q;                                /* bf16 [rows][heads][head_dim] */
     Activations acts;
     Scratch *scratch;                           /* one a thread */
-    int tile;                                   /* tokens of an attention unit */
     int num_units;
-    int *unit_segment, *unit_token;
+    Unit *units;
+    int *row_segment;
     struct Phase *phases;
 } Pass;
 
@@ -124,5 +130,6 @@ typedef struct {
     void (*quantize)(const float *x, float factor, const float *weight, int k, int format, Activations *, size_t row);
     float (*inverse_rms)(const float *x, int k, float eps);
     void (*place)(const Pass *, const Layer *, const Segment *, int row);
-    void (*attend)(const Pass *, const Layer *, const Segment *, int head, int token, int tokens, float *out, Scratch *);
+    void (*attend)(const Pass *, const Layer *, const Unit *, int head, float *out, Scratch *);
+    int row_step;                               /* rows that attention takes at least */
 } Kernels;

@@ -143,16 +143,16 @@ ISA static void NAMED(copy_query)(Scratch *s, int r, const uint16_t *q, int head
     for (int d = 0; d < head_dim; d += 16) NAMED(store)(to + d, NAMED(widen_bf16)(q + d));
 }
 
-/* Scores of all rows over `blocks` blocks. */
-ISA static void NAMED(score_span)(Scratch *s, int rows, int head_dim, const uint16_t *const *keys,
+/* Scores of rows first .. last - 1 over `blocks` blocks. */
+ISA static void NAMED(score_span)(Scratch *s, int first, int last, int head_dim, const uint16_t *const *keys,
                                   const uint16_t *const *values, int blocks) {
     for (int b = 0; b < blocks; b++) {
         const uint16_t *next = keys[b + 1 < blocks ? b + 1 : b];
-        int r = 0;
-        for (; r + 6 <= rows; r += 6)
+        int r = first;
+        for (; r + 6 <= last; r += 6)
             NAMED(scores_6)(s->wide_q + r * head_dim, head_dim, keys[b], next, values[b],
                             s->scores + r * SPAN + b * BLOCK);
-        for (; r < rows; r += 3)
+        for (; r < last; r += 3)
             NAMED(scores_3)(s->wide_q + r * head_dim, head_dim, keys[b], next, values[b],
                             s->scores + r * SPAN + b * BLOCK);
     }
@@ -162,12 +162,14 @@ ISA static void NAMED(store_weights)(Scratch *s, int r, int i, f16 weights) {
     NAMED(store)(s->scores + r * SPAN + i, weights);
 }
 
-ISA static void NAMED(add_values)(Scratch *s, int rows, int head_dim, const uint16_t *const *values, int pairs) {
+ISA static void NAMED(add_values)(Scratch *s, int first, int last, int head_dim, const uint16_t *const *values,
+                                  const uint16_t *const *ahead, int pairs) {
+    (void)ahead;
     for (int d = 0; d < head_dim; d += 16) {
-        int r = 0;
-        for (; r + 6 <= rows; r += 6)
+        int r = first;
+        for (; r + 6 <= last; r += 6)
             NAMED(values_6)(s->scores + r * SPAN, values, pairs, head_dim, d, s->fade + r, s->out + r * head_dim);
-        for (; r < rows; r += 3)
+        for (; r < last; r += 3)
             NAMED(values_3)(s->scores + r * SPAN, values, pairs, head_dim, d, s->fade + r, s->out + r * head_dim);
     }
 }

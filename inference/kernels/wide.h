@@ -60,11 +60,14 @@ BF16_PANEL(1) BF16_PANEL(2) BF16_PANEL(3) BF16_PANEL(4) BF16_PANEL(5) BF16_PANEL
 
 /* ---- attention ---- */
 
-/* R rows of queries times 32 keys (two blocks). */
+/* R rows of queries times 32 keys (two blocks); asks for the values, which are read next. */
 #define SCORES(R) \
-ISA static void NAMED(scores_##R)(const uint16_t *x, int k, const uint16_t *k0, const uint16_t *k1, float *scores) { \
+ISA static void NAMED(scores_##R)(const uint16_t *x, int k, const uint16_t *k0, const uint16_t *k1, const uint16_t *v0, \
+                                  const uint16_t *v1, float *scores) { \
     EACH_##R(ZERO) \
     for (int d = 0; d < k / 2; d++, x += 2) { \
+        __builtin_prefetch(v0 + d * 32); \
+        __builtin_prefetch(v1 + d * 32); \
         const i16 w0 = NAMED(load_raw)(k0 + d * 32), w1 = NAMED(load_raw)(k1 + d * 32); \
         EACH_##R(DOT_BF16) \
     } \
@@ -73,13 +76,16 @@ ISA static void NAMED(scores_##R)(const uint16_t *x, int k, const uint16_t *k0, 
 #define STORE_SCORES(r) NAMED(store)(scores + r * SPAN, f##r##0); NAMED(store)(scores + r * SPAN + 16, f##r##1);
 SCORES(4) SCORES(12)
 
-/* R rows' weighted values of a span, in 64 of head_dim: fades the sums so far and adds. */
+/* R rows' weighted values of a span, in 64 of head_dim: fades the sums so far and adds; asks for what is `ahead`. */
 #define VALUES(R) \
-ISA static void NAMED(values_##R)(const uint16_t *weights, const uint16_t *const *values, int pairs, int head_dim, \
-                                  int first, const float *fade, float *out) { \
+ISA static void NAMED(values_##R)(const uint16_t *weights, const uint16_t *const *values, \
+                                  const uint16_t *const *ahead, int pairs, int head_dim, int first, const float *fade, \
+                                  float *out) { \
     EACH_##R(FADE) \
     for (int t = 0; t < pairs; t++, weights += 2) { \
-        const uint16_t *v = values[t / (BLOCK / 2)] + ((size_t)(t % (BLOCK / 2)) * head_dim + first) * 2; \
+        const size_t at = ((size_t)(t % (BLOCK / 2)) * head_dim + first) * 2; \
+        const uint16_t *v = values[t / (BLOCK / 2)] + at, *next = ahead[t / (BLOCK / 2)] + at; \
+        for (int line = 0; line < 4; line++) __builtin_prefetch(next + line * 32, 0, 2); \
         const i16 v0 = NAMED(load_raw)(v), v1 = NAMED(load_raw)(v + 32); \
         const i16 v2 = NAMED(load_raw)(v + 64), v3 = NAMED(load_raw)(v + 96); \
         EACH_##R(WEIGH) \
@@ -106,16 +112,18 @@ ISA static void NAMED(copy_query)(Scratch *s, int r, const uint16_t *q, int head
     memcpy(s->q + r * head_dim, q, (size_t)head_dim * 2);
 }
 
-/* Scores of all rows over `blocks` blocks, an even number. */
-ISA static void NAMED(score_span)(Scratch *s, int rows, int head_dim, const uint16_t *const *keys,
+/* Scores of rows first .. last - 1 over `blocks` blocks, an even number. */
+ISA static void NAMED(score_span)(Scratch *s, int first, int last, int head_dim, const uint16_t *const *keys,
                                   const uint16_t *const *values, int blocks) {
-    (void)values;
     for (int b = 0; b < blocks; b += 2) {
-        int r = 0;
-        for (; r + 12 <= rows; r += 12)
-            NAMED(scores_12)(s->q + r * head_dim, head_dim, keys[b], keys[b + 1], s->scores + r * SPAN + b * BLOCK);
-        for (; r < rows; r += 4)
-            NAMED(scores_4)(s->q + r * head_dim, head_dim, keys[b], keys[b + 1], s->scores + r * SPAN + b * BLOCK);
+        const uint16_t *ahead0 = values[b], *ahead1 = values[b + 1];
+        for (int r = first, next; r < last; r = next, ahead0 = keys[b], ahead1 = keys[b + 1]) {
+            const uint16_t *q = s->q + r * head_dim;
+            float *scores = s->scores + r * SPAN + b * BLOCK;
+            next = r + (r + 12 <= last ? 12 : 4);
+            if (next == r + 12) NAMED(scores_12)(q, head_dim, keys[b], keys[b + 1], ahead0, ahead1, scores);
+            else NAMED(scores_4)(q, head_dim, keys[b], keys[b + 1], ahead0, ahead1, scores);
+        }
     }
 }
 
@@ -123,14 +131,17 @@ ISA static void NAMED(store_weights)(Scratch *s, int r, int i, f16 weights) {
     NAMED(store_bf16)(s->weights + r * SPAN + i, weights);
 }
 
-ISA static void NAMED(add_values)(Scratch *s, int rows, int head_dim, const uint16_t *const *values, int pairs) {
+/* Adds the values of a span to rows first .. last - 1; `ahead` are the keys that will be read next. */
+ISA static void NAMED(add_values)(Scratch *s, int first, int last, int head_dim, const uint16_t *const *values,
+                                  const uint16_t *const *ahead, int pairs) {
     for (int d = 0; d < head_dim; d += 64) {
-        int r = 0;
-        for (; r + 12 <= rows; r += 12)
-            for (int h = r; h < r + 12; h += 6)
-                NAMED(values_6)(s->weights + h * SPAN, values, pairs, head_dim, d, s->fade + h, s->out + h * head_dim);
-        for (; r < rows; r += 4)
-            NAMED(values_4)(s->weights + r * SPAN, values, pairs, head_dim, d, s->fade + r, s->out + r * head_dim);
+        const uint16_t *const *wanted = ahead;
+        for (int r = first, next; r < last; r = next, wanted = values) {
+            const uint16_t *weights = s->weights + r * SPAN;
+            next = r + (r + 12 <= last || r + 6 == last ? 6 : 4);
+            if (next == r + 6) NAMED(values_6)(weights, values, wanted, pairs, head_dim, d, s->fade + r, s->out + r * head_dim);
+            else NAMED(values_4)(weights, values, wanted, pairs, head_dim, d, s->fade + r, s->out + r * head_dim);
+        }
     }
 }
 

@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from inference.attention.base import Segment
 from inference.config import ModelConfig
-from inference.kernels import library
+from inference.kernels import library, pages
 from inference.kernels.library import BLOCK, GROUP, MAX_HEAD_DIM, MAX_ROWS, InstructionSet, Team, address
 from inference.memory import return_freed_memory
 from inference.model.packing_check import check_packed
@@ -47,11 +46,6 @@ def unsupported(config: ModelConfig, block_size: int) -> str | None:
     if config.num_attention_heads // config.num_key_value_heads > MAX_ROWS:
         return "too many query heads share a key head"
     return None
-
-
-def _lazy_zeros(shape: tuple[int, ...]) -> Tensor:
-    """bf16 zeros in fresh pages of the system, which take memory only once they are written."""
-    return torch.from_numpy(np.zeros(shape, dtype=np.int16)).view(torch.bfloat16)
 
 
 class NativeDecoder:
@@ -89,7 +83,7 @@ class NativeDecoder:
             config.head_dim,
             BLOCK,
         )
-        self._keys, self._values = _lazy_zeros(shape), _lazy_zeros(shape)
+        self._keys, self._values = (pages.zeros(shape, torch.bfloat16) for _ in range(2))
         self._head, self._embedding = self._read_embedding()
         layers: list[library.Layer] = []
         for index in range(config.num_hidden_layers):

@@ -72,7 +72,7 @@ class ModelRunner:
         segments: list[Segment] = []
         sampling: list[Sequence] = []
         rows: list[int] = []
-        for sequence, count in sorted(step.items(), key=lambda item: item[1] != 1):
+        for sequence, count in sorted(step.items(), key=_neighbours):
             start, end = sequence.num_computed, sequence.num_computed + count
             token_ids += sequence.token_ids[start:end] + sequence.draft
             segments.append(Segment(start, count, sequence.block_table))
@@ -82,3 +82,9 @@ class ModelRunner:
                 rows += range(len(token_ids) - chosen, len(token_ids))
         with torch.inference_mode():
             return sampling, self._model.forward(token_ids, rows, segments)
+
+
+def _neighbours(scheduled: tuple[Sequence, int]) -> tuple[bool, list[int]]:
+    """Single tokens first; sequences that share blocks side by side, so that attention reads these once."""
+    sequence, count = scheduled
+    return count != 1, sequence.block_table

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from inference.kernels import pages
 from inference.kernels.library import (
     BF16,
     GROUP,
@@ -77,7 +78,7 @@ class PanelLinear(_Panels):
             raise ValueError(f"a layer has {k} inputs, no multiple of {GROUP}")
         panels, self.format = -(-rows // PANEL), weight_format
         code, lanes, dtype = (INT8, 4, torch.uint8) if weight_format == "int8" else (BF16, 2, torch.bfloat16)
-        self._weight = torch.empty(panels, k // lanes, PANEL, lanes, dtype=dtype)
+        self._weight = pages.zeros((panels, k // lanes, PANEL, lanes), dtype)
         self._scale = torch.zeros(panels * PANEL if weight_format == "int8" else 0)
         for first in range(0, rows, ROWS_AT_ONCE):
             self._pack(padded(read(first, min(rows, first + ROWS_AT_ONCE))), first)
@@ -122,7 +123,7 @@ class GroupedPanelLinear(_Panels):
             for part in (weight.levels, weight.offsets)
         )
         tensors = {
-            "weight": _halves(padded(weight.codes).view(-1, PANEL, k // 4, 4).transpose(1, 2)),
+            "weight": pages.copied(_halves(padded(weight.codes).view(-1, PANEL, k // 4, 4).transpose(1, 2))),
             "scale": padded(torch.ones(rows) if weight.row is None else weight.row),
             "bias": None if bias is None else padded(bias),
             "levels": (levels if steps else levels.half()).contiguous(),

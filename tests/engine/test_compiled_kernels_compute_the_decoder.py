@@ -149,6 +149,35 @@ def test_decoding_rows_of_many_sequences_are_those_of_each_alone(wide: TinyCheck
         assert torch.equal(row, alone)
 
 
+@pytest.mark.parametrize("instructions", SETS)
+def test_sequences_that_read_shared_blocks_together_compute_what_each_does_alone(
+    wide: TinyCheckpoint, instructions: str
+) -> None:
+    """Prefixes that end within and at the borders of a span, sequences of several lengths, with and without drafts."""
+    prompt, tails = tokens(320), [tokens(count, seed=count) for count in (1, 3, 40, 1, 9, 70)]
+    for shared in (1, 8, 9, 20):
+        start, together = shared * 16, native(wide, "int8", instructions=instructions)
+        run(together, prompt[:start], range(shared), [start])
+        segments = [
+            Segment(start, len(tail), [*range(shared), *range(20 + index * 5, 25 + index * 5)])
+            for index, tail in enumerate(tails)
+        ]
+        alone = []
+        for segment, tail in zip(segments, tails, strict=True):
+            model = native(wide, "int8", instructions=instructions)
+            run(model, prompt[:start], segment.block_table, [start])
+            alone.append(forward(model, tail, [segment]))
+        assert torch.equal(
+            forward(together, [token for tail in tails for token in tail], segments), torch.cat(alone)
+        ), shared
+
+
+def forward(model: NativeDecoder, ids: Sequence[int], segments: Sequence[Segment]) -> torch.Tensor:
+    """One step; the logits of every position."""
+    with torch.inference_mode():
+        return model.forward(ids, range(len(ids)), segments).clone()
+
+
 def test_what_lies_in_the_cache_beyond_a_sequence_is_never_seen(wide: TinyCheckpoint) -> None:
     ids = tokens(90)
     clean = run(native(wide, "int8"), ids, range(6), [90])
