@@ -9,7 +9,7 @@ from inference.config import EngineConfig
 from inference.kernels.build import KernelsUnavailable
 from inference.model.decoder import Decoder
 from inference.model.native import NativeDecoder, unsupported
-from inference.model.runner import StepModel, TorchModel
+from inference.model.runner import StepModel
 from inference.model.source import WeightSource
 from inference.quantization.base import linear_method
 
@@ -20,7 +20,7 @@ def build_model(source: WeightSource, config: EngineConfig, *, max_positions: in
     """The weights of ``source`` in ``config.weight_format``, with a KV cache of ``config.kv_cache_tokens``.
 
     fp32 is computed by torch always: it is the reference. Raises ``KernelsUnavailable`` when the settings
-    insist on the kernels and there are none; what ``Decoder`` and ``check_packed`` raise.
+    insist on the kernels and there are none; what ``Decoder`` and ``check_layer`` raise.
     """
     num_blocks = config.kv_cache_tokens // config.block_size
     if config.device == "cpu" and config.weight_format != "fp32" and config.kernels != "off":
@@ -40,13 +40,6 @@ def build_model(source: WeightSource, config: EngineConfig, *, max_positions: in
             if config.kernels != "auto":
                 raise
             logger.warning("%s Computing with torch, which is several times slower.", error)
-    decoder = Decoder(
-        source,
-        linear_method(config.weight_format, config.device),
-        max_positions=max_positions,
-        device=config.device,
-    )
-    decoder.check(source, config.weight_format, config.device)
     independent = config.weight_format == "int8"
     attention = TorchPagedAttention(
         source.config,
@@ -55,4 +48,13 @@ def build_model(source: WeightSource, config: EngineConfig, *, max_positions: in
         device=config.device,
         independent_rows=independent,
     )
-    return TorchModel(decoder, attention, config.device, alignment=TILE if independent else 1)
+    decoder = Decoder(
+        source,
+        linear_method(config.weight_format, config.device),
+        attention,
+        max_positions=max_positions,
+        device=config.device,
+        alignment=TILE if independent else 1,
+    )
+    decoder.check(source, config.weight_format)
+    return decoder

@@ -4,12 +4,15 @@ queries and keys, and tied embeddings only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Row
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inference.attention.base import AttentionBackend
+from inference.attention.base import AttentionBackend, Segment
 from inference.model.layers import DecoderLayer, pack_fused, rms_norm
-from inference.model.packing_check import check_packed
+from inference.model.packing_check import check_layer
 from inference.model.rope import rotations
 from inference.model.source import EMBEDDING, WeightSource, check_tensors
 from inference.quantization.base import LinearMethod, WeightFormat
@@ -18,15 +21,25 @@ from inference.quantization.int8 import Int8Method
 
 
 class Decoder:
-    """Tokens in, logits out; keys and values live in the attention backend.
+    """A :class:`inference.model.runner.StepModel` of torch's own operations, on any device; keys and values live in the
+    attention backend.
 
     Raises what ``check_tensors`` raises."""
 
+    exact = False
+
     def __init__(
-        self, source: WeightSource, method: LinearMethod, *, max_positions: int, device: str
+        self,
+        source: WeightSource,
+        method: LinearMethod,
+        attention: AttentionBackend,
+        *,
+        max_positions: int,
+        device: str = "cpu",
+        alignment: int = 1,
     ) -> None:
-        config = source.config
-        self.config = config
+        self._config = config = source.config
+        self._attention, self._device, self.alignment = attention, device, alignment
         check_tensors(source)
         self._embedding = source.tensor(EMBEDDING).to(device)
         self._layers = [
@@ -39,26 +52,24 @@ class Decoder:
             self._head = method.pack(self._embedding, None)
         else:
             self._head = pack_fused(source, method, ["lm_head"])
-        self._cos, self._sin = (part.to(device) for part in rotations(config, max_positions))
+        self._cos, self._sin = (part.to(device).unsqueeze(1) for part in rotations(config, max_positions))
 
-    def check(self, source: WeightSource, weight_format: WeightFormat, device: str) -> None:
-        """Raises what ``check_packed`` raises."""
+    def check(self, source: WeightSource, weight_format: WeightFormat) -> None:
+        """Raises what ``check_layer`` raises."""
         index = len(self._layers) // 2
-        prefix, layer = f"model.layers.{index}", self._layers[index]
-        check_packed(source, f"{prefix}.self_attn.o_proj", weight_format, layer.output, device)
-        check_packed(source, f"{prefix}.mlp.down_proj", weight_format, layer.down, device)
+        output, down = self._layers[index].output, self._layers[index].down
+        check_layer(source, index, weight_format, output=output, down=down, device=self._device)
 
-    def forward(
-        self, token_ids: Tensor, positions: Tensor, rows: Tensor, attention: AttentionBackend
-    ) -> Tensor:
-        """Logits fp32 ``[len(rows), vocab]`` of the chosen rows.
-
-        ``token_ids`` and ``positions`` are int64 ``[n]``, laid out as the step that ``attention`` was
-        prepared for; ``rows`` indexes them.
-        """
-        x = F.embedding(token_ids, self._embedding)
-        cos, sin = self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)
+    def forward(self, token_ids: Row[int], rows: Row[int], segments: Row[Segment]) -> Tensor:
+        """See ``StepModel``."""
+        positions = [position for segment in segments for position in range(segment.start, segment.end)]
+        self._attention.prepare(segments)
+        ids, places, chosen = (
+            torch.tensor(values, dtype=torch.int64, device=self._device)
+            for values in (token_ids, positions, rows)
+        )
+        x = F.embedding(ids, self._embedding)
+        cos, sin = self._cos[places], self._sin[places]
         for layer in self._layers:
-            x = layer(x, cos, sin, attention)
-        chosen = rms_norm(x[rows], self._norm, self.config.rms_norm_eps)
-        return self._head(chosen).float()
+            x = layer(x, cos, sin, self._attention)
+        return self._head(rms_norm(x[chosen], self._norm, self._config.rms_norm_eps)).float()

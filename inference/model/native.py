@@ -6,7 +6,7 @@ however its prompt was cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -18,16 +18,25 @@ from inference.config import ModelConfig
 from inference.kernels import library, pages
 from inference.kernels.library import BLOCK, GROUP, MAX_HEAD_DIM, MAX_ROWS, InstructionSet, Team, address
 from inference.memory import return_freed_memory
-from inference.model.packing_check import check_packed
+from inference.model.packing_check import check_layer
 from inference.model.rope import rotations
-from inference.model.source import EMBEDDING, WeightSource, check_tensors, in_four_bits
+from inference.model.source import (
+    EMBEDDING,
+    NORMS,
+    PROJECTIONS,
+    Arrange,
+    WeightSource,
+    check_tensors,
+    in_four_bits,
+    joined_bias,
+    optional,
+)
 from inference.quantization.panels import (
     GroupedPanelLinear,
     PanelFormat,
     PanelLinear,
     from_tensor,
     interleave,
-    joined_bias,
 )
 
 NativeFormat = Literal["bf16", "int8", "int4"]
@@ -52,7 +61,7 @@ class NativeDecoder:
     """A :class:`inference.model.runner.StepModel` on the processor.
 
     Memory: the packed weights and ``num_blocks`` blocks of keys and values. With int4 matrices the output layer and
-    the embedding are int8. Raises what ``check_tensors`` and ``check_packed`` raise, ``KernelsUnavailable`` where
+    the embedding are int8. Raises what ``check_tensors`` and ``check_layer`` raise, ``KernelsUnavailable`` where
     there are no kernels.
     """
 
@@ -74,15 +83,8 @@ class NativeDecoder:
         self._config = config = source.config
         self._source, self._four_bits = source, weight_format == "int4"
         self._format: PanelFormat = "int8" if weight_format == "int4" else weight_format
-        self._names = set(source.names())
         self._kept: list[Tensor | PanelLinear | GroupedPanelLinear] = []
-        shape = (
-            config.num_hidden_layers,
-            num_blocks,
-            config.num_key_value_heads,
-            config.head_dim,
-            BLOCK,
-        )
+        shape = (config.num_hidden_layers, num_blocks, config.num_key_value_heads, config.head_dim, BLOCK)
         self._keys, self._values = (pages.zeros(shape, torch.bfloat16) for _ in range(2))
         self._head, self._embedding = self._read_embedding()
         layers: list[library.Layer] = []
@@ -91,7 +93,11 @@ class NativeDecoder:
             if index % LAYERS_AT_ONCE == 0:
                 return_freed_memory()
         self._layers = (library.Layer * len(layers))(*layers)
-        self._check(len(layers) // 2, weight_format)
+        middle = len(layers) // 2
+        output, down = (
+            partial(self._team.linear, matrix) for matrix in (layers[middle].output, layers[middle].down)
+        )
+        check_layer(source, middle, weight_format, output=output, down=down)
         cosines, sines = rotations(config, max_positions)
         self._model = library.Model(
             num_layers=config.num_hidden_layers,
@@ -115,12 +121,7 @@ class NativeDecoder:
         """Bytes of weights and of the KV cache."""
         return sum(item.nbytes for item in self._kept) + self._keys.nbytes + self._values.nbytes
 
-    def forward(
-        self,
-        token_ids: Sequence[int],
-        rows: Sequence[int],
-        segments: Sequence[Segment],
-    ) -> Tensor:
+    def forward(self, token_ids: Sequence[int], rows: Sequence[int], segments: Sequence[Segment]) -> Tensor:
         """See ``StepModel``."""
         ids = torch.tensor(token_ids, dtype=torch.int64)
         hidden = self._embedding.gather(ids).contiguous()
@@ -128,12 +129,8 @@ class NativeDecoder:
         laid = (library.Segment * len(segments))()
         first = 0
         for slot, segment, table in zip(laid, segments, tables, strict=True):
-            slot.first, slot.length, slot.start, slot.blocks = (
-                first,
-                segment.length,
-                segment.start,
-                address(table),
-            )
+            slot.first, slot.length, slot.start = first, segment.length, segment.start
+            slot.blocks = address(table)
             first += segment.length
         chosen = torch.tensor(rows, dtype=torch.int32)
         logits = torch.empty(len(rows), self._head.n)
@@ -156,19 +153,12 @@ class NativeDecoder:
         return address(kept)
 
     def _vector(self, name: str) -> int | None:
-        return self._keep(self._source.tensor(name).float()) if name in self._names else None
+        vector = optional(self._source, name)
+        return None if vector is None else self._keep(vector.float())
 
-    def _optional(self, name: str) -> Tensor | None:
-        return self._source.tensor(name) if name in self._names else None
-
-    def _pack(
-        self,
-        names: Sequence[str],
-        bias: Tensor | None = None,
-        arrange: Callable[[list[Tensor]], Tensor] = torch.cat,
-    ) -> library.Linear:
-        """Matrices of one input as one, their rows laid together by ``arrange``."""
-        matrices = [f"{name}.weight" for name in names]
+    def _pack(self, names: Sequence[str], arrange: Arrange) -> library.Linear:
+        """Projections of one input as one, their rows laid together by ``arrange``."""
+        matrices, bias = [f"{name}.weight" for name in names], joined_bias(self._source, names, arrange)
         packed: PanelLinear | GroupedPanelLinear
         if self._four_bits:
             packed = GroupedPanelLinear(in_four_bits(self._source, matrices, arrange), bias)
@@ -178,15 +168,6 @@ class NativeDecoder:
             packed = PanelLinear(from_tensor(weight), (rows, inputs), self._format, bias)
         self._kept.append(packed)
         return packed.struct
-
-    def _biases(self, names: Sequence[str], sizes: Sequence[int]) -> Tensor | None:
-        return joined_bias([self._optional(f"{name}.bias") for name in names], sizes)
-
-    def _check(self, index: int, weight_format: NativeFormat) -> None:
-        prefix, layer = f"model.layers.{index}", self._layers[index]
-        for name, packed in (("self_attn.o_proj", layer.output), ("mlp.down_proj", layer.down)):
-            multiply = partial(self._team.linear, packed)
-            check_packed(self._source, f"{prefix}.{name}", weight_format, multiply)
 
     def _read_embedding(self) -> tuple[PanelLinear, PanelLinear]:
         """The output layer, and what embeds tokens: the same when they are tied."""
@@ -202,23 +183,17 @@ class NativeDecoder:
         return head, embedding
 
     def _read_layer(self, index: int) -> library.Layer:
-        config, prefix = self._config, f"model.layers.{index}"
-        attention, mlp = f"{prefix}.self_attn", f"{prefix}.mlp"
-        qkv, gate_up = [f"{attention}.{name}_proj" for name in "qkv"], [f"{mlp}.gate_proj", f"{mlp}.up_proj"]
-        output, down = f"{attention}.o_proj", f"{mlp}.down_proj"
-        width, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
-        gate_up_bias = self._biases(gate_up, [config.intermediate_size] * 2)
-        if gate_up_bias is not None:
-            gate_up_bias = interleave(*gate_up_bias.chunk(2))
-        return library.Layer(
-            qkv=self._pack(qkv, self._biases(qkv, [width, kv, kv])),
-            output=self._pack([output], self._optional(f"{output}.bias")),
-            gate_up=self._pack(gate_up, gate_up_bias, lambda parts: interleave(*parts)),
-            down=self._pack([down], self._optional(f"{down}.bias")),
-            attention_norm=self._vector(f"{prefix}.input_layernorm.weight"),
-            mlp_norm=self._vector(f"{prefix}.post_attention_layernorm.weight"),
-            query_norm=self._vector(f"{attention}.q_norm.weight"),
-            key_norm=self._vector(f"{attention}.k_norm.weight"),
-            keys=address(self._keys[index]),
-            values=address(self._values[index]),
-        )
+        prefix = f"model.layers.{index}"
+        linears = {
+            part: self._pack(
+                [f"{prefix}.{name}" for name in names], _interleaved if part == "gate_up" else torch.cat
+            )
+            for part, names in PROJECTIONS.items()
+        }
+        norms = {part: self._vector(f"{prefix}.{name}.weight") for part, name in NORMS.items()}
+        keys, values = address(self._keys[index]), address(self._values[index])
+        return library.Layer(**linears, **norms, keys=keys, values=values)
+
+
+def _interleaved(parts: list[Tensor]) -> Tensor:
+    return interleave(*parts)

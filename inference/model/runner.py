@@ -8,8 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from inference.attention.base import AttentionBackend, Segment
-from inference.model.decoder import Decoder
+from inference.attention.base import Segment
 from inference.scheduling.scheduler import Step
 from inference.scheduling.sequence import Sequence
 
@@ -27,30 +26,6 @@ class StepModel(Protocol):
         come first. Writes keys and values; returns logits fp32 ``[len(rows), vocab]`` of the chosen rows.
         """
         ...
-
-
-class TorchModel:
-    """A :class:`StepModel` of torch's own operations, on any device."""
-
-    exact = False
-
-    def __init__(
-        self, decoder: Decoder, attention: AttentionBackend, device: str, *, alignment: int = 1
-    ) -> None:
-        self.alignment = alignment
-        self._decoder = decoder
-        self._attention = attention
-        self._device = device
-
-    def forward(self, token_ids: Row[int], rows: Row[int], segments: Row[Segment]) -> Tensor:
-        positions = [position for segment in segments for position in range(segment.start, segment.end)]
-        self._attention.prepare(segments)
-        return self._decoder.forward(
-            self._tensor(token_ids), self._tensor(positions), self._tensor(rows), self._attention
-        )
-
-    def _tensor(self, values: Row[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=self._device)
 
 
 class ModelRunner:

@@ -70,9 +70,42 @@ class GroupedSource(Protocol):
         ...
 
 
-def in_four_bits(
-    source: WeightSource, names: Sequence[str], arrange: Callable[[list[Tensor]], Tensor] = torch.cat
-) -> GroupedWeight:
+PROJECTIONS = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "output": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+"""The products of a layer, and the matrices that each is made of."""
+NORMS = {
+    "attention_norm": "input_layernorm",
+    "mlp_norm": "post_attention_layernorm",
+    "query_norm": "self_attn.q_norm",
+    "key_norm": "self_attn.k_norm",
+}
+"""The norms of a layer; the last two only where the family has them."""
+Arrange = Callable[[list[Tensor]], Tensor]
+
+
+def optional(source: WeightSource, name: str) -> Tensor | None:
+    """A tensor, None where the checkpoint has no such one."""
+    return source.tensor(name) if name in source.names() else None
+
+
+def joined_bias(
+    source: WeightSource, projections: Sequence[str], arrange: Arrange = torch.cat
+) -> Tensor | None:
+    """The biases of projections as one, zeros where one has none; None when there is none at all."""
+    biases = [optional(source, f"{name}.bias") for name in projections]
+    if all(bias is None for bias in biases):
+        return None
+    sizes = [source.shape(f"{name}.weight")[0] for name in projections]
+    return arrange(
+        [torch.zeros(size) if bias is None else bias for bias, size in zip(biases, sizes, strict=True)]
+    )
+
+
+def in_four_bits(source: WeightSource, names: Sequence[str], arrange: Arrange = torch.cat) -> GroupedWeight:
     """Matrices as one in 4 bits, with the codes that the checkpoint has where they can be kept."""
     grouped = source.grouped if isinstance(source, GroupedSource) else lambda _: None
     return merge(join([grouped(name) for name in names], lambda i: source.tensor(names[i])), arrange)

@@ -7,7 +7,7 @@ on SmolLM2-135M that costs a third of the perplexity that one scale per token co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -148,12 +148,3 @@ def interleave(gate: Tensor, up: Tensor) -> Tensor:
     """``[ffn, ...]`` twice -> ``[2 ffn, ...]``: sixteen rows of ``gate``, the same sixteen of ``up``, and so on."""
     shape = (-1, PANEL // 2, *gate.shape[1:])
     return torch.stack((gate.view(shape), up.view(shape)), dim=1).reshape(-1, *gate.shape[1:])
-
-
-def joined_bias(biases: Sequence[Tensor | None], sizes: Sequence[int]) -> Tensor | None:
-    """Biases side by side, zeros where there is none; None when there is none at all."""
-    if all(bias is None for bias in biases):
-        return None
-    return torch.cat(
-        [torch.zeros(size) if bias is None else bias for bias, size in zip(biases, sizes, strict=True)]
-    )

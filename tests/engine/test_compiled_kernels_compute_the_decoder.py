@@ -15,7 +15,6 @@ from inference.kernels.build import KernelsUnavailable
 from inference.kernels.library import Team
 from inference.model.decoder import Decoder
 from inference.model.native import NativeDecoder, unsupported
-from inference.model.runner import TorchModel
 from inference.quantization.base import linear_method
 from tests.engine.tiny import TinyCheckpoint, make_checkpoint
 
@@ -192,8 +191,8 @@ def test_int8_is_close_to_torchs_int8(wide: TinyCheckpoint) -> None:
     ids = tokens(200)
     config = wide.config
     attention = TorchPagedAttention(config, num_blocks=NUM_BLOCKS, block_size=16, device="cpu")
-    decoder = Decoder(wide, linear_method("int8", "cpu"), max_positions=POSITIONS, device="cpu")
-    theirs = run(TorchModel(decoder, attention, "cpu"), ids, range(20), [200])
+    decoder = Decoder(wide, linear_method("int8", "cpu"), attention, max_positions=POSITIONS)
+    theirs = run(decoder, ids, range(20), [200])
     ours = run(native(wide, "int8"), ids, range(20), [200])
     wanted = reference(wide, ids)
     assert float((ours - wanted).norm()) < float((theirs - wanted).norm())

@@ -14,7 +14,7 @@ from inference.attention.torch_cpu import TorchPagedAttention
 from inference.loading.checkpoint import load_checkpoint
 from inference.model.decoder import Decoder
 from inference.model.native import NativeDecoder
-from inference.model.runner import StepModel, TorchModel
+from inference.model.runner import StepModel
 from inference.quantization.base import linear_method
 
 TEXT = Path(__file__).parents[2] / "README.md"
@@ -42,8 +42,8 @@ def test_int8_and_bf16_stay_close_to_fp32(name: str) -> None:
     source = load_checkpoint(catalog.fetch(name))
     ids = source.tokenizer.encode(TEXT.read_text(encoding="utf-8"))[:LENGTH]
     attention = TorchPagedAttention(source.config, num_blocks=BLOCKS, block_size=16, device="cpu")
-    decoder = Decoder(source, linear_method("fp32", "cpu"), max_positions=LENGTH, device="cpu")
-    wanted = logits_of(TorchModel(decoder, attention, "cpu"), ids)
+    decoder = Decoder(source, linear_method("fp32", "cpu"), attention, max_positions=LENGTH)
+    wanted = logits_of(decoder, ids)
     reference = perplexity(wanted, ids)
     for weight_format, most, agreement in (("bf16", 1.004, 0.97), ("int8", 1.02, 0.88)):
         model = NativeDecoder(source, weight_format, num_blocks=BLOCKS, max_positions=LENGTH)  # type: ignore[arg-type]

@@ -10,7 +10,6 @@ from torch import Tensor
 from inference.attention.torch_cpu import TorchPagedAttention
 from inference.kernels.library import GROUP, Team
 from inference.model.decoder import Decoder
-from inference.model.runner import TorchModel
 from inference.quantization.base import linear_method
 from inference.quantization.int4 import GroupedWeight, quantize_grouped
 from inference.quantization.panels import GroupedPanelLinear
@@ -81,7 +80,7 @@ def test_a_decoder_in_int4_is_torchs_with_the_same_codes(family: str) -> None:
     """What differs is the rounding of activations and of the cache."""
     checkpoint, ids = make_checkpoint(family, **WIDE), tokens(120)
     attention = TorchPagedAttention(checkpoint.config, num_blocks=16, block_size=16, device="cpu")
-    decoder = Decoder(checkpoint, linear_method("int4", "cpu"), max_positions=200, device="cpu")
-    wanted = run(TorchModel(decoder, attention, "cpu"), ids, range(8), [120])
+    decoder = Decoder(checkpoint, linear_method("int4", "cpu"), attention, max_positions=200)
+    wanted = run(decoder, ids, range(8), [120])
     got = run(native(checkpoint, "int4"), ids, range(8), [120])
     assert float((got - wanted).norm() / wanted.norm()) < 0.08

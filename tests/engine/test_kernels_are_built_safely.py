@@ -9,8 +9,8 @@ import pytest
 from inference.engine.engine import Engine
 from inference.kernels import build
 from inference.kernels.build import KernelsUnavailable
+from inference.model.decoder import Decoder
 from inference.model.native import NativeDecoder
-from inference.model.runner import TorchModel
 from tests.engine.test_compiled_kernels_compute_the_decoder import WIDE
 from tests.engine.tiny import make_checkpoint, make_config, make_prompts, run
 
@@ -71,7 +71,7 @@ def test_without_a_compiler_the_engine_computes_with_torch(
 
     monkeypatch.setattr("inference.kernels.library.load_library", unavailable)
     slow = Engine(make_config(weight_format="int8"), checkpoint)
-    assert isinstance(slow._runner._model, TorchModel)
+    assert isinstance(slow._runner._model, Decoder)
     assert "no C compiler" in caplog.text
     assert len(run(slow, prompts)) == 2
     with pytest.raises(KernelsUnavailable):
@@ -80,9 +80,9 @@ def test_without_a_compiler_the_engine_computes_with_torch(
 
 def test_fp32_is_torchs_own_and_kernels_can_be_switched_off() -> None:
     checkpoint = make_checkpoint("llama", **WIDE)
-    assert isinstance(Engine(make_config(weight_format="fp32"), checkpoint)._runner._model, TorchModel)
+    assert isinstance(Engine(make_config(weight_format="fp32"), checkpoint)._runner._model, Decoder)
     off = Engine(make_config(weight_format="int8", kernels="off"), checkpoint)
-    assert isinstance(off._runner._model, TorchModel)
+    assert isinstance(off._runner._model, Decoder)
 
 
 def test_no_compiler_at_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
