@@ -24,17 +24,6 @@ from inference import errors as inference_errors
 
 logger = logging.getLogger(__name__)
 
-_INFERENCE_STATUS: dict[type[Exception], int] = {
-    inference_errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
-    inference_errors.NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
-    inference_errors.LoadingFailed: HTTPStatus.SERVICE_UNAVAILABLE,
-    inference_errors.EngineStopped: HTTPStatus.SERVICE_UNAVAILABLE,
-    inference_errors.WeightsMissing: HTTPStatus.SERVICE_UNAVAILABLE,
-    inference_errors.WeightsCorrupt: HTTPStatus.SERVICE_UNAVAILABLE,
-    inference_errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
-    inference_errors.PromptTooLong: HTTPStatus.BAD_REQUEST,
-    inference_errors.InvalidRequest: HTTPStatus.BAD_REQUEST,
-}
 _RETRY_AFTER_S = 5
 
 
@@ -167,13 +156,9 @@ def _of_rest_framework(error: exceptions.APIException) -> ApiError:
 
 
 def _of_inference(error: inference_errors.InferenceError) -> ApiError:
-    status = int(_INFERENCE_STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR))
-    wait = (
-        int(getattr(error, "retry_after_s", _RETRY_AFTER_S))
-        if status == HTTPStatus.SERVICE_UNAVAILABLE
-        else None
-    )
-    return ApiError(error.code, str(error), status=status, detail=error.hint, retry_after_s=wait)
+    unavailable = error.status == HTTPStatus.SERVICE_UNAVAILABLE
+    wait = int(getattr(error, "retry_after_s", _RETRY_AFTER_S)) if unavailable else None
+    return ApiError(error.code, str(error), status=error.status, detail=error.hint, retry_after_s=wait)
 
 
 NOT_FOUND = ApiError("not_found", "There is nothing here.", status=404)

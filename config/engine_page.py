@@ -21,9 +21,8 @@ from django.utils import timezone
 from config.metrics import is_operator
 from config.samples import labelled, quantile
 from inference import runtime
-from inference.engine.metrics import LiveRequest, Observable
 from inference.errors import InferenceError
-from inference.request import Priority
+from inference.request import LiveRequest, Priority
 from inference.runtime import Runtime
 from tenants.models import Organization
 
@@ -63,10 +62,8 @@ def snapshot(models: Runtime) -> dict[str, Any]:
     problem = "" if models.state == "ready" else models.detail
     try:
         values = models.metrics()
-        for each in models.generators:
-            generator: object = each
-            found = generator.live() if isinstance(generator, Observable) else []
-            rows += [row for row in found if row not in rows]
+        for generator in models.generators:
+            rows += [row for row in generator.live() if row not in rows]
     except InferenceError as error:
         problem = problem or str(error)
     names = _names({row.share for row in rows}, values)

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from inference.engine.lane import ComputeLane, LanePriority
 from inference.errors import InferenceError, WeightsCorrupt
+from inference.lane import ComputeLane, LanePriority
 
 T = TypeVar("T")
 Vectors = npt.NDArray[np.float32]

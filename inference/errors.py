@@ -6,10 +6,12 @@ from __future__ import annotations
 class InferenceError(Exception):
     """Base of every error that leaves this package.
 
-    ``code`` is stable and machine-readable, ``str(error)`` is a sentence for a person, ``hint`` says what to do.
+    ``code`` is stable and machine-readable, ``str(error)`` is a sentence for a person, ``hint`` says what to do, and
+    ``status`` is what it is over HTTP.
     """
 
     code = "inference_error"
+    status = 500
     hint = "Try again; if it persists, look at the server's log."
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -22,6 +24,7 @@ class PromptTooLong(InferenceError):
     """The prompt and the asked output can never fit the context or the KV cache."""
 
     code = "prompt_too_long"
+    status = 400
     hint = "Shorten the prompt or ask for fewer tokens."
 
 
@@ -29,6 +32,7 @@ class Overloaded(InferenceError):
     """The bounded queue is full; ``retry_after_s`` says when to come back."""
 
     code = "overloaded"
+    status = 503
     hint = "Try again in a few seconds."
 
     def __init__(self, message: str, *, retry_after_s: int = 5) -> None:
@@ -40,6 +44,7 @@ class DeadlineExceeded(InferenceError):
     """The request could not be finished before its deadline."""
 
     code = "deadline_exceeded"
+    status = 504
     hint = "Allow more time or ask for fewer tokens."
 
 
@@ -47,6 +52,7 @@ class NotReady(InferenceError):
     """The models are still loading."""
 
     code = "not_ready"
+    status = 503
     hint = "The models are loading; try again in a few seconds."
 
 
@@ -61,12 +67,14 @@ class EngineStopped(InferenceError):
     """The engine was stopped or its thread died while the request was under way."""
 
     code = "engine_stopped"
+    status = 503
 
 
 class InvalidRequest(InferenceError):
     """A parameter is out of range."""
 
     code = "invalid_request"
+    status = 400
     hint = "Correct the parameter."
 
 
@@ -74,6 +82,7 @@ class WeightsMissing(InferenceError):
     """A weight file is not in the cache and could not be fetched."""
 
     code = "weights_missing"
+    status = 503
     hint = "Run `manage.py models fetch`."
 
 
@@ -81,6 +90,7 @@ class WeightsCorrupt(InferenceError):
     """A weight file does not have the pinned SHA-256, or cannot be parsed."""
 
     code = "weights_corrupt"
+    status = 503
     hint = "Delete the file and run `manage.py models fetch` again."
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 from inference.errors import InferenceError
 
@@ -130,6 +130,19 @@ class Finished:
 GenerationEvent = Delta | Finished
 
 
+@dataclass(frozen=True, slots=True)
+class LiveRequest:
+    """A request at hand, for the operator's eyes. ``age_s``: seconds since it was submitted."""
+
+    share: str
+    priority: int
+    phase: Literal["waiting", "prefill", "decode"]
+    prompt_tokens: int
+    computed_tokens: int
+    output_tokens: int
+    age_s: float
+
+
 class Handle(Protocol):
     """A submitted request. Iterating yields :class:`Delta` values and ends after one :class:`Finished`.
 
@@ -165,6 +178,11 @@ class TextGenerator(Protocol):
         """Prompt and output together, in tokens."""
         ...
 
+    @property
+    def health(self) -> Health:
+        """``restarting``: it crashed and is about to serve again; ``failed``: it died, for good."""
+        ...
+
     def submit(
         self,
         prompt: PromptTokens,
@@ -185,28 +203,24 @@ class TextGenerator(Protocol):
         inside ``content`` are encoded as plain text."""
         ...
 
-    def count_tokens(self, text: str) -> int: ...
+    def count_tokens(self, text: str) -> int:
+        """How many tokens ``text`` has as plain text."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of plain text; the strings of control tokens in it are text."""
+        ...
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """A token's text in UTF-8, perhaps half a character; none where the tokenizer is far away."""
+        ...
 
     def metrics(self) -> dict[str, float]:
         """Counters and gauges under vLLM's names, for instance ``num_requests_running``."""
         ...
 
+    def live(self) -> list[LiveRequest]:
+        """The requests at hand, as of now, for the operator."""
+        ...
+
     def stop(self) -> None: ...
-
-
-@runtime_checkable
-class Mortal(Protocol):
-    """A generator that knows whether it still works, as the engine does. ``restarting``: it crashed and is about to
-    serve again; ``failed``: it died, for good."""
-
-    @property
-    def health(self) -> Health: ...
-
-
-@runtime_checkable
-class TextEncoder(Protocol):
-    """A generator that also turns plain text into tokens and back, as the engine does."""
-
-    def encode(self, text: str) -> list[int]: ...
-
-    def token_bytes(self, token_id: int) -> bytes: ...

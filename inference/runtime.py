@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from inference import catalog
 from inference.config import EngineConfig, Kernels
 from inference.embedder import Embedder, SentenceTransformerEmbedder
-from inference.engine.lane import ComputeLane
 from inference.errors import InferenceError, InvalidRequest, LoadingFailed, NotReady, WeightsMissing
+from inference.lane import ComputeLane
 from inference.pins import CATALOG
-from inference.request import Health, Mortal, TextGenerator
+from inference.request import Health, TextGenerator
 from inference.routes import ENGINE, Remote, Route
 
 if TYPE_CHECKING:
-    from inference.engine.routed import Backend
+    from inference.routed import Backend
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +95,7 @@ class Runtime:
     @property
     def health(self) -> Health:
         """Of the engine, once there is one: ``failed`` when it died, which only a new process mends."""
-        generator: object = next(iter(self._generators), None)
-        return generator.health if isinstance(generator, Mortal) else "ok"
+        return self._generators[0].health if self._generators else "ok"
 
     @property
     def state(self) -> State:
@@ -233,8 +232,8 @@ def _sources(
     if config.remote_url is None:
         lane = ComputeLane()
         return partial(_load_embedder, config, runtime, lane), partial(_load_generator, config, runtime, lane)
-    from inference.engine.remote.embedder import RemoteEmbedder
     from inference.engine.remote.generator import RemoteGenerator
+    from inference.remote_embedder import RemoteEmbedder
 
     url = config.remote_url
     service = Remote("inference", url, api_key=config.remote_api_key, token_timeout_s=SILENCE_S)
@@ -248,7 +247,7 @@ def _sources(
 def _open_routes(config: RuntimeConfig, runtime: Runtime, engine: Callable[[], TextGenerator]) -> None:
     """Connects the servers of the routes and, where one leads there, loads the engine. A server that is away is
     connected when it comes; one that is not safe to use is an error now and left out then."""
-    from inference.engine.routed import Backend, RoutedGenerator
+    from inference.routed import Backend, RoutedGenerator
 
     backends = {name: Backend(name) for name in (ENGINE, *(remote.name for remote in config.remotes))}
     routes = [RoutedGenerator(r.model, [backends[name] for name in r.backends]) for r in config.routes]
@@ -305,23 +304,11 @@ def _load_generator(config: RuntimeConfig, runtime: Runtime, lane: ComputeLane) 
 
     file = _weights(config.generator, config, runtime)
     runtime._say(f"Loading the language model {_name(config.generator)}.")
+    limits = {
+        each.name: getattr(config, each.name) for each in fields(EngineConfig) if hasattr(config, each.name)
+    }
     return Engine.start(
-        EngineConfig(
-            model_path=file,
-            model_name=_name(config.generator),
-            weight_format=config.weight_format,
-            kernels=config.kernels,
-            device=config.device,
-            kv_cache_tokens=config.kv_cache_tokens,
-            max_model_len=config.max_model_len,
-            max_batched_tokens=config.max_batched_tokens,
-            max_running_requests=config.max_running_requests,
-            max_queued_requests=config.max_queued_requests,
-            num_threads=config.num_threads,
-            speculation=config.speculation,
-            price_per_hour=config.price_per_hour,
-        ),
-        lane=lane,
+        EngineConfig(model_path=file, model_name=_name(config.generator), **limits), lane=lane
     )
 
 

@@ -24,7 +24,7 @@ from typing import Any
 from inference import wire
 from inference.choices import Choices, Kind
 from inference.embedder import Vectors
-from inference.engine.metrics import Observable, exposition
+from inference.engine.metrics import exposition
 from inference.environment import config_from_environment, secret
 from inference.errors import InferenceError, InvalidRequest, LoadingFailed, NotReady, Overloaded
 from inference.exchange import Exchange, Message, Receive, Refused, Send
@@ -34,7 +34,6 @@ from inference.request import (
     GenerationEvent,
     Handle,
     PromptTokens,
-    TextEncoder,
     TextGenerator,
 )
 from inference.runtime import Runtime, load_in_background
@@ -111,9 +110,8 @@ class InferenceApp:
             await exchange.answer(refusal.status, refusal.body, refusal.headers)
         except InferenceError as error:
             retry = error.retry_after_s if isinstance(error, Overloaded) else wire.DEFAULT_RETRY_S
-            status = wire.STATUS.get(type(error), 500)
-            headers = {"retry-after": str(retry)} if status == 503 else None
-            await exchange.answer(status, wire.error_to_json(error), headers)
+            headers = {"retry-after": str(retry)} if error.status == 503 else None
+            await exchange.answer(error.status, wire.error_to_json(error), headers)
 
     def _authenticate(self, exchange: Exchange) -> None:
         scheme, _, key = exchange.headers.get("authorization", "").partition(" ")
@@ -144,8 +142,7 @@ class InferenceApp:
 
     async def _live(self, exchange: Exchange) -> None:
         """The samples and the requests at hand, for the operator's page of the web processes."""
-        generator: object = self.runtime.generator
-        rows = await asyncio.to_thread(generator.live) if isinstance(generator, Observable) else []
+        rows = await asyncio.to_thread(self.runtime.generator.live)
         values = await asyncio.to_thread(self.runtime.metrics)
         await exchange.answer(200, {"requests": [asdict(row) for row in rows], "metrics": values})
 
@@ -176,7 +173,7 @@ class InferenceApp:
             prompt = await asyncio.to_thread(generator.render_chat, messages)
         else:
             text = wire.text_from_json(body, "prompt")
-            prompt = PromptTokens(await asyncio.to_thread(_encode, generator, text))
+            prompt = PromptTokens(tuple(await asyncio.to_thread(generator.encode, text)))
         answer = {"count": len(prompt.token_ids), "tokens": list(prompt.token_ids)}
         sizes = {"max_model_len": generator.max_model_len, "public_prefix": prompt.public_prefix}
         await exchange.answer(200, answer | sizes)
@@ -228,7 +225,7 @@ class InferenceApp:
         body = await exchange.json()
         given = body.get("prompt")
         if isinstance(given, str):
-            prompt = PromptTokens(await asyncio.to_thread(_encode, self._asked(body), given))
+            prompt = PromptTokens(tuple(await asyncio.to_thread(self._asked(body).encode, given)))
         else:
             token_ids = wire.token_ids_from_json(given)
             messages = tuple(wire.messages_from_json(body)) if body.get("messages") else ()
@@ -247,8 +244,7 @@ class InferenceApp:
         self, exchange: Exchange, body: wire.Json, prompt: PromptTokens, shape: str, kind: Kind
     ) -> None:
         generator = self._asked(body)
-        token_bytes = generator.token_bytes if isinstance(generator, TextEncoder) else lambda _: b""
-        choices = Choices(kind, token_bytes, as_ids=body.get("return_tokens_as_token_ids") is True)
+        choices = Choices(kind, generator.token_bytes, as_ids=body.get("return_tokens_as_token_ids") is True)
         submit = partial(
             generator.submit,
             prompt,
@@ -314,12 +310,6 @@ class InferenceApp:
                     await exchange.answer(200, body | {"usage": wire.usage_to_json(event.usage)})
         finally:
             handle.abort()
-
-
-def _encode(generator: TextGenerator, text: str) -> tuple[int, ...]:
-    if not isinstance(generator, TextEncoder):
-        raise InvalidRequest("This model takes prompts as token ids or as messages.")
-    return tuple(generator.encode(text))
 
 
 async def _until_gone(exchange: Exchange, handle: Handle) -> AsyncIterator[GenerationEvent | None]:

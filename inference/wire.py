@@ -12,47 +12,16 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from inference.errors import (
-    DeadlineExceeded,
-    EngineStopped,
-    InferenceError,
-    InvalidRequest,
-    LoadingFailed,
-    NotReady,
-    Overloaded,
-    PromptTooLong,
-    WeightsCorrupt,
-    WeightsMissing,
-)
+from inference import errors
+from inference.errors import InferenceError, InvalidRequest, Overloaded
 from inference.request import MAX_LOGPROBS, ChatMessage, Priority, SamplingParams, Share, Usage
 
 Json = dict[str, Any]
 
-STATUS: dict[type[InferenceError], int] = {
-    PromptTooLong: 400,
-    InvalidRequest: 400,
-    Overloaded: 503,
-    DeadlineExceeded: 503,
-    NotReady: 503,
-    LoadingFailed: 503,
-    EngineStopped: 503,
-}
-"""The HTTP status of an error; 500 for those that are not listed."""
-
 _ERRORS: dict[str, type[InferenceError]] = {
     kind.code: kind
-    for kind in (
-        PromptTooLong,
-        InvalidRequest,
-        Overloaded,
-        DeadlineExceeded,
-        NotReady,
-        LoadingFailed,
-        EngineStopped,
-        WeightsMissing,
-        WeightsCorrupt,
-        InferenceError,
-    )
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, InferenceError)
 }
 _ALWAYS_SENT = ("max_tokens", "temperature", "top_p", "stop")
 _NUMBERS = (

@@ -1,8 +1,7 @@
 """Runs what the scheduler chose, and finds out who is to blame when that fails.
 
 What always holds: a step that fails as a whole is run again one request at a time, so that only those fail that fail
-alone; nothing of a failed computation is booked. A device on which nothing at all works raises in the end.
-"""
+alone; nothing of a failed computation is booked. A device on which nothing at all works raises in the end."""
 
 from __future__ import annotations
 
@@ -82,10 +81,7 @@ class Computation:
         return outcome
 
     def _sampled(self, step: Step) -> dict[Sequence, list[Choice | None]]:
-        sequences, logits = self._runner.execute(step)
-        if not sequences:
-            return {}
-        return choose(sequences, logits)
+        return choose(*self._runner.execute(step))
 
 
 def choose(sequences: Row[Sequence], logits: Tensor) -> dict[Sequence, list[Choice | None]]:
@@ -93,8 +89,7 @@ def choose(sequences: Row[Sequence], logits: Tensor) -> dict[Sequence, list[Choi
     draft is right.
 
     A drafted token counts when it is the one that is sampled there anyway, with the same chance and penalties, so
-    drafts change no output.
-    """
+    drafts change no output."""
     first = {sequence: row for row, sequence in reversed(list(enumerate(sequences)))}
     chosen: dict[Sequence, list[Choice | None]] = {sequence: [] for sequence in sequences}
     going, position = list(chosen), 0

@@ -3,8 +3,7 @@
 A step is: take in what was submitted and aborted, schedule, run the model, sample, book the results, deliver.
 What always holds: only the thread that calls :meth:`Engine.step` touches sequences, blocks and the model;
 every accepted request ends with exactly one ``Finished``, whatever happens to it, to its neighbours or to
-that thread. A crash of that thread's loop ends all requests; it goes on with fresh books and the same weights.
-"""
+that thread. A crash of that thread's loop ends all requests; it goes on with fresh books and the same weights."""
 
 from __future__ import annotations
 
@@ -26,28 +25,27 @@ import torch
 from inference.config import EngineConfig
 from inference.engine.computation import Computation, Outcome
 from inference.engine.handle import RequestHandle
-from inference.engine.lane import ComputeLane, LanePriority
-from inference.engine.metrics import EngineCounters, LiveRequest, gauges, live, shares
+from inference.engine.metrics import EngineCounters, gauges, live, shares
 from inference.engine.output import OutputAssembler
 from inference.engine.router import EventRouter
 from inference.engine.supervisor import Supervisor
 from inference.errors import DeadlineExceeded, EngineStopped, InferenceError, InvalidRequest, NotReady
 from inference.kv_cache.manager import KVCacheManager
+from inference.lane import ComputeLane, LanePriority
 from inference.loading.checkpoint import load_checkpoint
 from inference.model.build import build_model
 from inference.model.runner import ModelRunner
-from inference.model.source import WeightSource
+from inference.model.source import Tokenizing, WeightSource
 from inference.request import (
-    ChatMessage,
     Finished,
     FinishReason,
     Health,
+    LiveRequest,
     Priority,
     PromptTokens,
     SamplingParams,
     Share,
 )
-from inference.sampling.prompt_lookup import PAYS_UP_TO
 from inference.sampling.sampler import Choice
 from inference.scheduling.admission import QueueGate, validate
 from inference.scheduling.scheduler import Scheduler
@@ -73,14 +71,13 @@ Message = _Request | str | None
 """For the engine's thread: a request, the id of one to abort, or nothing but a reason to look up."""
 
 
-class Engine:
+class Engine(Tokenizing):
     """A :class:`inference.request.TextGenerator` in this process.
 
     ``Engine(config)`` loads the model; :meth:`step` must then be called by one thread.
     ``Engine.start(config)`` also starts that thread. ``lane`` is the compute lane of the device, shared with
     whoever else computes there. Raises ``InvalidRequest`` for limits that contradict each other, and what
-    ``load_checkpoint`` raises.
-    """
+    ``load_checkpoint`` raises."""
 
     def __init__(
         self,
@@ -96,7 +93,8 @@ class Engine:
         self._config = config
         self._clock = clock
         self._lane = ComputeLane() if lane is None else lane
-        self._tokenizer = source.tokenizer
+        super().__init__(source.tokenizer)
+        self._new_stream = source.tokenizer.stream
         self._eos_token_ids = frozenset(source.tokenizer.eos_token_ids)
         self._vocab_size = source.config.vocab_size
         self.model_name = config.model_name
@@ -143,8 +141,7 @@ class Engine:
         """Queues a request and returns at once; see ``TextGenerator.submit``.
 
         Also raises ``DeadlineExceeded`` when queue, prompt and output would outlast ``deadline_s`` (seconds from
-        now, for the whole output), as far as the last steps tell.
-        """
+        now, for the whole output), as far as the last steps tell."""
         validate(prompt, params, share, max_total=self.max_model_len, vocab_size=self._vocab_size)
         now = self._clock()
         with self._lifecycle:
@@ -166,27 +163,11 @@ class Engine:
                 public_prefix=prompt.public_prefix,
                 deadline=None if deadline_s is None else now + deadline_s,
             )
-            output = OutputAssembler(params, self._tokenizer.stream(), self._eos_token_ids)
+            output = OutputAssembler(params, self._new_stream(), self._eos_token_ids)
             handle = RequestHandle(sequence.request_id, self._ask_abort)
             self._gate.enter(sequence, deadline_s=deadline_s)
             self._inbox.put(_Request(sequence, handle, output))
         return handle
-
-    def render_chat(self, messages: Sequence[ChatMessage]) -> PromptTokens:
-        """Applies the model's chat template; see ``TextGenerator.render_chat``."""
-        return self._tokenizer.render_chat(messages)
-
-    def encode(self, text: str) -> list[int]:
-        """Tokens of plain text; the strings of control tokens in it are text."""
-        return self._tokenizer.encode(text)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """A token's text in UTF-8, perhaps half a character."""
-        return self._tokenizer.token_bytes(token_id)
-
-    def count_tokens(self, text: str) -> int:
-        """How many tokens ``text`` has as plain text."""
-        return len(self._tokenizer.encode(text))
 
     def metrics(self) -> dict[str, float]:
         """Counters (``..._total``) since the start and gauges as of now."""
@@ -201,20 +182,18 @@ class Engine:
         return values
 
     def live(self) -> list[LiveRequest]:
-        """The requests at hand, as of now, for the operator."""
         now = self._clock()
         return [live(request.sequence, now) for request in list(self._requests.values())]
 
     def stop(self) -> None:
         """Ends all requests with ``EngineStopped`` and the engine's thread with them. A second call does
-        nothing.
-        """
+        nothing."""
         with self._lifecycle:
             self._stopped = True
         self._inbox.put(None)
         thread = self._thread
         if thread is None:
-            self._end_all(EngineStopped("The engine was stopped."))
+            self._end_all("The engine was stopped.")
         elif thread is not threading.current_thread():
             thread.join(STOP_TIMEOUT_S)
             atexit.unregister(self._stop_at_exit)
@@ -237,8 +216,7 @@ class Engine:
 
     def step(self) -> bool:
         """One step: takes in, schedules, runs, samples, books and delivers. Returns False when nothing could
-        run.
-        """
+        run."""
         while not self._inbox.empty():
             self._receive(self._inbox.get_nowait())
         self._expire()
@@ -253,26 +231,23 @@ class Engine:
     def check_integrity(self) -> None:
         """Raises ``RuntimeError`` unless blocks, sequences and requests agree; to be called between steps."""
         self._scheduler.check_integrity()
-        known = {request.sequence.request_id for request in self._requests.values()}
-        held = [sequence.request_id for sequence in self._scheduler.waiting]
-        held += [sequence.request_id for sequence in self._scheduler.running]
-        if len(held) != len(set(held)) or set(held) != known:
+        held = [item.request_id for item in (*self._scheduler.waiting, *self._scheduler.running)]
+        if sorted(held) != sorted(self._requests):
             raise RuntimeError("requests and scheduled sequences differ")
 
     def _loop(self) -> None:
         if self._config.num_threads:
             torch.set_num_threads(self._config.num_threads)
-        error = EngineStopped("The engine was stopped.")
+        reason = "The engine was stopped."
         try:
             self._supervisor.run(self._serve, self._recover)
         except BaseException:
             logger.exception("the engine's thread died")
-            self.health = "failed"
-            error = EngineStopped("The engine failed.")
+            self.health, reason = "failed", "The engine failed."
         finally:
             with self._lifecycle:
                 self._stopped = True
-            self._end_all(error)
+            self._end_all(reason)
 
     def _serve(self) -> None:
         while not self._stopped:
@@ -283,7 +258,7 @@ class Engine:
         """After a crash: ends all requests, refuses others for ``pause_s`` seconds, and begins with fresh books."""
         with self._lifecycle:
             self.health = "restarting"
-        self._end_all(EngineStopped("The engine failed."))
+        self._end_all("The engine failed.")
         end = self._clock() + pause_s
         while not self._stopped and (left_s := end - self._clock()) > 0:
             with contextlib.suppress(queue.Empty):
@@ -294,8 +269,21 @@ class Engine:
 
     def _renew(self) -> None:
         """Fresh books: nobody waits, no KV block is held or cached."""
-        self._gate = QueueGate(self._config.max_queued_requests, self._config.max_queued_tokens)
-        self._scheduler = self._build_scheduler()
+        config, alignment = self._config, self._runner.alignment
+        self._gate = QueueGate(config.max_queued_requests, config.max_queued_tokens)
+        kv = KVCacheManager(
+            config.kv_cache_tokens // config.block_size,
+            config.block_size,
+            prefix_caching=config.prefix_caching,
+            alignment=alignment,
+        )
+        self._scheduler = Scheduler(
+            kv,
+            max_batched_tokens=config.max_batched_tokens,
+            max_running=config.max_running_requests,
+            alignment=alignment,
+            speculation=self._runner.speculation(config.speculation),
+        )
         self._computation = Computation(self._runner, self._clock)
         self._router = EventRouter()
         self._requests: dict[str, _Request] = {}
@@ -390,42 +378,17 @@ class Engine:
         self._counters.record_end(request.sequence, reason, now)
         self._router.post(request.handle, Finished(reason, request.sequence.usage(now), error))
 
-    def _end_all(self, error: EngineStopped) -> None:
+    def _end_all(self, reason: str) -> None:
         """Nothing may be accepted any more. Must not fail, whatever state the engine is in."""
         while not self._inbox.empty():
             message = self._inbox.get_nowait()
             if isinstance(message, _Request):
                 self._requests[message.sequence.request_id] = message
         for request in list(self._requests.values()):
-            self._finish(request, "error", error)
+            self._finish(request, "error", EngineStopped(reason))
         self._requests.clear()
         self._router.flush()
 
     def _leave_gate(self, sequence: TokenSequence) -> None:
         if self._gate.leave(sequence):
             self._counters.record_admission(sequence, self._clock())
-
-    # -- construction
-
-    def _speculation(self) -> int:
-        """How many decodes may draft. Where prompts are cut on a grid a verified draft would leave it."""
-        if self._runner.alignment > 1:
-            return 0
-        asked = self._config.speculation
-        return (PAYS_UP_TO if self._runner.exact else 0) if asked is None else asked
-
-    def _build_scheduler(self) -> Scheduler:
-        config, alignment = self._config, self._runner.alignment
-        kv = KVCacheManager(
-            config.kv_cache_tokens // config.block_size,
-            config.block_size,
-            prefix_caching=config.prefix_caching,
-            alignment=alignment,
-        )
-        return Scheduler(
-            kv,
-            max_batched_tokens=config.max_batched_tokens,
-            max_running=config.max_running_requests,
-            alignment=alignment,
-            speculation=self._speculation(),
-        )

@@ -2,8 +2,7 @@
 
 What always holds: delivering never waits for a reader; the last event is the one ``Finished``, and nothing
 follows it; a reader that goes away (closes its iterator, or drops it) aborts the request; aborting twice is
-aborting once.
-"""
+aborting once."""
 
 from __future__ import annotations
 
@@ -45,8 +44,7 @@ class Readable(ABC):
     def result(self, timeout_s: float | None = None) -> tuple[str, Finished]:
         """Reads what is left of the output; returns its text and the terminal event.
 
-        Raises ``TimeoutError`` after ``timeout_s`` seconds; what was read so far can then be read again.
-        """
+        Raises ``TimeoutError`` after ``timeout_s`` seconds; what was read so far can then be read again."""
         end = None if timeout_s is None else time.monotonic() + timeout_s
         seen: list[Delta] = []
         while True:

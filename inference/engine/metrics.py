@@ -1,7 +1,6 @@
 """What the engine counts, under vLLM's names where vLLM has one, so that its dashboards fit.
 
-Values are a flat dictionary: the name of a sample, with its labels as Prometheus writes them, and its number.
-"""
+Values are a flat dictionary: the name of a sample, with its labels as Prometheus writes them, and its number."""
 
 from __future__ import annotations
 
@@ -11,10 +10,9 @@ import re
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
 
 from inference.config import EngineConfig
-from inference.request import FinishReason
+from inference.request import FinishReason, LiveRequest
 from inference.scheduling.admission import QueueGate
 from inference.scheduling.fair_queue import FairQueue
 from inference.scheduling.scheduler import Scheduler
@@ -49,26 +47,6 @@ VLLM = re.compile(
     rf"|({'|'.join(HISTOGRAMS)})_(bucket|sum|count)"
 )
 RATE_WINDOW_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class LiveRequest:
-    """A request at hand, for the operator's eyes. ``age_s``: seconds since it was submitted."""
-
-    share: str
-    priority: int
-    phase: Literal["waiting", "prefill", "decode"]
-    prompt_tokens: int
-    computed_tokens: int
-    output_tokens: int
-    age_s: float
-
-
-@runtime_checkable
-class Observable(Protocol):
-    """A generator that shows the requests it has at hand."""
-
-    def live(self) -> list[LiveRequest]: ...
 
 
 def live(sequence: Sequence, now: float) -> LiveRequest:
@@ -247,9 +225,7 @@ def exposition(values: Mapping[str, float], model_name: str) -> str:
     lines: list[str] = []
     typed = ""
     label = f"model_name={json.dumps(model_name)}"
-    for sample, value in sorted(
-        values.items(), key=lambda item: (item[0].partition("{")[0], _bound(item[0]))
-    ):
+    for sample, value in sorted(values.items(), key=lambda item: item[0].partition("{")[0]):
         name, _, labels = sample.partition("{")
         if name.startswith("prefix_cache_"):
             name += "_total"
@@ -262,8 +238,3 @@ def exposition(values: Mapping[str, float], model_name: str) -> str:
             typed = family
         lines.append(f"{full}{{{label}{',' + labels if labels else '}'} {value!r}")
     return "\n".join(lines) + "\n"
-
-
-def _bound(sample: str) -> float:
-    match = re.search(r'le="([^"]*)"', sample)
-    return float(match[1]) if match else 0.0

@@ -1,6 +1,5 @@
 """From sampled tokens to what the reader sees: text in whole characters, cut at a stop string, and the reason
-to end.
-"""
+to end."""
 
 from __future__ import annotations
 

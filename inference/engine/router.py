@@ -1,8 +1,7 @@
 """Carries a step's events to their readers, all at once and without waiting for any of them.
 
 Events are gathered while a step's results are booked and handed over in one go: one wake-up per event loop
-and step, however many requests it reads.
-"""
+and step, however many requests it reads."""
 
 from __future__ import annotations
 

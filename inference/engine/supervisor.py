@@ -1,8 +1,7 @@
 """Starts a crashed engine again, a bounded number of times.
 
 What always holds: whoever waited for the crashed engine was answered before it starts again; an engine that crashes
-once more than is allowed stays dead, so that somebody looks.
-"""
+once more than is allowed stays dead, so that somebody looks."""
 
 from __future__ import annotations
 
@@ -30,8 +29,7 @@ class Supervisor:
 
     def run(self, serve: Callable[[], None], recover: Callable[[float], None]) -> None:
         """Calls ``serve`` until it returns. After a crash ``recover`` answers those who wait, pauses for so many
-        seconds and makes ``serve`` possible again. Raises the crash that is one too many, and what ``recover`` raises.
-        """
+        seconds and makes ``serve`` possible again. Raises the crash that is one too many, and what ``recover`` raises."""
         while True:
             try:
                 return serve()

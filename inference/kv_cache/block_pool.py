@@ -8,8 +8,7 @@ What always holds: a block is in exactly one of three states.
 
 ``used + cached + free == num_blocks``. Free blocks are reused first. Then the owner with the most cached blocks loses
 its least recently used one, so that whoever floods the cache evicts its own prefixes and nobody keeps less than an
-equal part while another holds more. All of it is O(1) a block, however many owners there are.
-"""
+equal part while another holds more. All of it is O(1) a block, however many owners there are."""
 
 from __future__ import annotations
 
@@ -55,8 +54,7 @@ class BlockPool:
     def take(self, count: int) -> list[int]:
         """Takes ``count`` blocks with a reference count of 1, evicting the oldest cached prefixes if it must.
 
-        Raises ``ValueError`` when fewer are available; nothing is taken then.
-        """
+        Raises ``ValueError`` when fewer are available; nothing is taken then."""
         if count > self.num_available:
             raise ValueError(f"{count} blocks asked, {self.num_available} available")
         taken = []
@@ -85,8 +83,7 @@ class BlockPool:
         """Drops one reference to each block of a sequence, given in the order of its tokens.
 
         The last blocks of a chain become the oldest, since a prefix is useful without its tail and not the
-        reverse.
-        """
+        reverse."""
         for block in reversed(blocks):
             if self._ref_counts[block] <= 0:
                 raise ValueError(f"block {block} released twice")
@@ -101,8 +98,7 @@ class BlockPool:
     def register(self, block: int, block_hash: bytes, owner: str | None) -> None:
         """Makes a full, computed block findable. A second block with the same content stays anonymous.
 
-        ``owner`` is whose part of the cache it counts for; None stands for everybody's.
-        """
+        ``owner`` is whose part of the cache it counts for; None stands for everybody's."""
         if block_hash not in self._by_hash and self._hashes[block] is None:
             self._by_hash[block_hash] = block
             self._hashes[block] = block_hash
@@ -110,32 +106,28 @@ class BlockPool:
 
     def check_integrity(self, held: Iterable[Sequence[int]]) -> None:
         """Raises ``RuntimeError`` unless the books agree with ``held``, the block tables of all live
-        sequences.
-        """
+        sequences."""
         expected = Counter(block for table in held for block in table)
         for block, count in enumerate(self._ref_counts):
             if count != expected[block]:
                 raise RuntimeError(f"block {block} has {count} references, {expected[block]} holders")
-            named = self._hashes[block] is not None
-            if (count == 0 and not named) != (block in self._free):
-                raise RuntimeError(f"block {block} with {count} references is misplaced among the free ones")
-            if (count == 0 and named) != (block in self._cached.get(self._owners[block], ())):
-                raise RuntimeError(
-                    f"block {block} with {count} references is misplaced among the cached ones"
-                )
-        if sum(len(blocks) for blocks in self._cached.values()) != self._num_cached:
-            raise RuntimeError("the number of cached blocks is wrong")
-        counted = {owner: count for count, owners in self._owners_with.items() for owner in owners}
-        if counted != {owner: len(blocks) for owner, blocks in self._cached.items()}:
-            raise RuntimeError("the owners' counts of cached blocks are wrong")
-        if self._most != max(counted.values(), default=0):
-            raise RuntimeError("the largest count of cached blocks is wrong")
-        used = sum(1 for count in self._ref_counts if count > 0)
-        if len(self._free) + used + self._num_cached != self.num_blocks:
-            raise RuntimeError("free + used + cached blocks do not add up to the total")
         names = {block: name for block, name in enumerate(self._hashes) if name is not None}
-        if names != {block: name for name, block in self._by_hash.items()}:
-            raise RuntimeError("the prefix index and the blocks' hashes differ")
+        cached = {block: owner for owner, blocks in self._cached.items() for block in blocks}
+        counts = {owner: len(blocks) for owner, blocks in self._cached.items()}
+        idle = {block for block, count in enumerate(self._ref_counts) if count == 0}
+        used = len(self._ref_counts) - len(idle)
+        books: dict[str, tuple[object, object]] = {
+            "free blocks": (set(self._free), idle - set(names)),
+            "cached blocks": (cached, {block: self._owners[block] for block in idle & set(names)}),
+            "number of cached blocks": (self._num_cached, sum(counts.values())),
+            "owners' counts": ({o: n for n, owners in self._owners_with.items() for o in owners}, counts),
+            "largest count": (self._most, max(counts.values(), default=0)),
+            "free, used and cached blocks": (len(self._free) + used + self._num_cached, self.num_blocks),
+            "prefix index": ({block: name for name, block in self._by_hash.items()}, names),
+        }
+        for what, (kept, true) in books.items():
+            if kept != true:
+                raise RuntimeError(f"the {what} are {kept}, not {true}")
 
     def _evict(self) -> int:
         """Takes the oldest cached block of the owner with the most, and forgets what it held."""

@@ -1,15 +1,14 @@
 """Gives sequences their KV blocks and finds the prefixes that need not be computed again.
 
 What always holds: a sequence's block table covers every position that it has computed; only blocks whose keys
-and values were computed are registered for reuse; a registered block is never written again.
-"""
+and values were computed are registered for reuse; a registered block is never written again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from math import lcm
 
-from inference.kv_cache.block_hash import extend_chain
+from inference.kv_cache.block_hash import name_blocks
 from inference.kv_cache.block_pool import BlockPool
 from inference.scheduling.sequence import Sequence
 
@@ -20,8 +19,7 @@ PUBLIC = None
 class KVCacheManager:
     """Block tables over one :class:`BlockPool`.
 
-    ``alignment``: a prefix hit is cut to a multiple of so many tokens (rounded up to whole blocks).
-    """
+    ``alignment``: a prefix hit is cut to a multiple of so many tokens (rounded up to whole blocks)."""
 
     def __init__(
         self, num_blocks: int, block_size: int, *, prefix_caching: bool = True, alignment: int = 1
@@ -43,14 +41,13 @@ class KVCacheManager:
     def blocks_for(self, num_tokens: int) -> int:
         return -(-num_tokens // self.block_size)
 
-    def find(self, sequence: Sequence) -> int:
-        """How many leading blocks of a waiting sequence are cached, as a guide: it starts from what it found before,
-        so that asking again costs next to nothing, and may miss a gap there."""
+    def find(self, sequence: Sequence, *, anew: bool = False) -> int:
+        """How many leading blocks of a waiting sequence are cached. As a guide, unless ``anew``: it starts from what it
+        found before, so that asking again costs next to nothing, and may miss a gap there."""
         if not self.prefix_caching:
             return 0
-        self._extend_chain(sequence)
-        names, usable = sequence.block_hashes, (sequence.num_tokens - 1) // self.block_size
-        found = min(sequence.num_found, usable)
+        names, usable = name_blocks(sequence, self.block_size), (sequence.num_tokens - 1) // self.block_size
+        found = 0 if anew else min(sequence.num_found, usable)
         while found and self.pool.find(names[found - 1]) is None:
             found -= 1
         while found < usable and self.pool.find(names[found]) is not None:
@@ -62,9 +59,10 @@ class KVCacheManager:
         """Gives a waiting sequence blocks for all its present tokens, reusing the longest cached prefix.
 
         Sets ``num_computed`` to the length of the hit; at least one token is always left to compute. Returns
-        False, and changes nothing, unless ``spare_blocks`` would be left over.
-        """
-        hit = self._cached_prefix(sequence)
+        False, and changes nothing, unless ``spare_blocks`` would be left over."""
+        cached = self.find(sequence, anew=True) * self.block_size // self.alignment * self.alignment
+        names = sequence.block_hashes[: cached // self.block_size]
+        hit = [block for name in names if (block := self.pool.find(name)) is not None]
         fresh = self.blocks_for(sequence.num_tokens) - len(hit)
         if self.pool.num_revivable(hit) + fresh + spare_blocks > self.pool.num_available:
             return False
@@ -96,11 +94,11 @@ class KVCacheManager:
         full = sequence.num_computed // self.block_size
         first = sequence.num_registered // self.block_size
         if full > first:
-            self._extend_chain(sequence)
+            names = name_blocks(sequence, self.block_size)
             for index in range(first, full):
                 public = (index + 1) * self.block_size <= sequence.public_prefix
                 owner = PUBLIC if public else sequence.share.key
-                self.pool.register(sequence.block_table[index], sequence.block_hashes[index], owner)
+                self.pool.register(sequence.block_table[index], names[index], owner)
             sequence.num_registered = full * self.block_size
 
     def release(self, sequence: Sequence) -> None:
@@ -112,26 +110,3 @@ class KVCacheManager:
     def check_integrity(self, live: Iterable[Sequence]) -> None:
         """Raises ``RuntimeError`` unless free + used + cached = total and every holder is accounted for."""
         self.pool.check_integrity([sequence.block_table for sequence in live])
-
-    def _cached_prefix(self, sequence: Sequence) -> list[int]:
-        if not self.prefix_caching:
-            return []
-        self._extend_chain(sequence)
-        usable = (sequence.num_tokens - 1) // self.block_size
-        hit: list[int] = []
-        for name in sequence.block_hashes[:usable]:
-            block = self.pool.find(name)
-            if block is None:
-                break
-            hit.append(block)
-        aligned = len(hit) * self.block_size // self.alignment * self.alignment
-        return hit[: aligned // self.block_size]
-
-    def _extend_chain(self, sequence: Sequence) -> None:
-        extend_chain(
-            sequence.block_hashes,
-            sequence.token_ids,
-            block_size=self.block_size,
-            public_prefix=sequence.public_prefix,
-            salt=sequence.share.cache_salt,
-        )

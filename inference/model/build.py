@@ -20,8 +20,7 @@ def build_model(source: WeightSource, config: EngineConfig, *, max_positions: in
     """The weights of ``source`` in ``config.weight_format``, with a KV cache of ``config.kv_cache_tokens``.
 
     fp32 is computed by torch always: it is the reference. Raises ``KernelsUnavailable`` when the settings
-    insist on the kernels and there are none; what ``Decoder`` and ``check_layer`` raise.
-    """
+    insist on the kernels and there are none; what ``Decoder`` and ``check_layer`` raise."""
     num_blocks = config.kv_cache_tokens // config.block_size
     if config.device == "cpu" and config.weight_format != "fp32" and config.kernels != "off":
         reason = unsupported(source.config, config.block_size)

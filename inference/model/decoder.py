@@ -1,6 +1,5 @@
 """A decoder of the Llama, Mistral, Qwen2 or Qwen3 family, by configuration: the families differ in biases, norms of
-queries and keys, and tied embeddings only.
-"""
+queries and keys, and tied embeddings only."""
 
 from __future__ import annotations
 

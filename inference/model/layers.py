@@ -1,8 +1,7 @@
 """The parts of a decoder layer, with projections fused when they are packed.
 
 Activations are fp32 ``[n, hidden]``: the ``n`` tokens of a step side by side, whatever sequences they belong
-to. No part mixes rows except attention.
-"""
+to. No part mixes rows except attention."""
 
 from __future__ import annotations
 
@@ -27,8 +26,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 def pack_fused(source: WeightSource, method: LinearMethod, names: Sequence[str]) -> PackedLinear:
     """Packs several projections of the same input as one: the outputs lie side by side in the order of
-    ``names``.
-    """
+    ``names``."""
     matrices, bias = [f"{name}.weight" for name in names], joined_bias(source, names)
     if isinstance(method, Int4Method):
         return method.keep(in_four_bits(source, matrices), bias)

@@ -1,8 +1,7 @@
 """The decoder on the compiled kernels: weights in panels, a KV cache in bf16, one call per step.
 
 What always holds: a row of logits depends on its own sequence alone, to the bit, whatever else is in the step and
-however its prompt was cut.
-"""
+however its prompt was cut."""
 
 from __future__ import annotations
 
@@ -62,8 +61,7 @@ class NativeDecoder:
 
     Memory: the packed weights and ``num_blocks`` blocks of keys and values. With int4 matrices the output layer and
     the embedding are int8. Raises what ``check_tensors`` and ``check_layer`` raise, ``KernelsUnavailable`` where
-    there are no kernels.
-    """
+    there are no kernels."""
 
     alignment = 1
     exact = True

@@ -1,8 +1,7 @@
 """Multiplies by one packed matrix and by the matrix it was packed from, when a model is loaded.
 
 It finds a kernel that a compiler built wrongly, or a layout that a checkpoint means differently, before a wrong
-answer does.
-"""
+answer does."""
 
 from __future__ import annotations
 

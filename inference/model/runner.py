@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from inference.attention.base import Segment
+from inference.sampling.prompt_lookup import PAYS_UP_TO
 from inference.scheduling.scheduler import Step
 from inference.scheduling.sequence import Sequence
 
@@ -23,8 +24,7 @@ class StepModel(Protocol):
 
     def forward(self, token_ids: Row[int], rows: Row[int], segments: Row[Segment]) -> Tensor:
         """Computes the tokens of ``segments``, which lie one after another in ``token_ids``; those of length 1
-        come first. Writes keys and values; returns logits fp32 ``[len(rows), vocab]`` of the chosen rows.
-        """
+        come first. Writes keys and values; returns logits fp32 ``[len(rows), vocab]`` of the chosen rows."""
         ...
 
 
@@ -34,15 +34,19 @@ class ModelRunner:
     def __init__(self, model: StepModel) -> None:
         self._model = model
         self.alignment = model.alignment
-        self.exact = model.exact
+
+    def speculation(self, asked: int | None) -> int:
+        """How many decodes may draft. Where prompts are cut on a grid a verified draft would leave it."""
+        if self.alignment > 1:
+            return 0
+        return asked if asked is not None else PAYS_UP_TO if self._model.exact else 0
 
     def execute(self, step: Step) -> tuple[list[Sequence], Tensor]:
         """Computes a step; writes keys and values.
 
         Returns the sequences of which all known tokens are now computed, and their next-token logits
         ``[len(sequences), vocab]`` in that order. A sequence with a draft comes once more for each drafted token,
-        with the logits after it.
-        """
+        with the logits after it."""
         token_ids: list[int] = []
         segments: list[Segment] = []
         sampling: list[Sequence] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -26,17 +26,38 @@ class TokenStreamSource(Protocol):
     def flush(self) -> str: ...
 
 
-class TokenizerSource(Protocol):
-    @property
-    def eos_token_ids(self) -> tuple[int, ...]: ...
-
+class TextTokenizer(Protocol):
     def encode(self, text: str) -> list[int]: ...
 
     def render_chat(self, messages: Sequence[ChatMessage]) -> PromptTokens: ...
 
+    def token_bytes(self, token_id: int) -> bytes: ...
+
+
+class TokenizerSource(TextTokenizer, Protocol):
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]: ...
+
     def stream(self) -> TokenStreamSource: ...
 
-    def token_bytes(self, token_id: int) -> bytes: ...
+
+class Tokenizing:
+    """What a ``TextGenerator`` leaves to its tokenizer."""
+
+    def __init__(self, tokenizer: TextTokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def render_chat(self, messages: Sequence[ChatMessage]) -> PromptTokens:
+        return self._tokenizer.render_chat(messages)
+
+    def encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self._tokenizer.token_bytes(token_id)
+
+    def count_tokens(self, text: str) -> int:
+        return len(self.encode(text))
 
 
 class WeightSource(Protocol):
@@ -60,13 +81,8 @@ class WeightSource(Protocol):
         """Rows ``first .. last - 1`` of a matrix, without reading the others. Not for q and k."""
         ...
 
-
-@runtime_checkable
-class GroupedSource(Protocol):
-    """A source that knows which of its matrices are in 4 bits already."""
-
     def grouped(self, name: str) -> GroupedWeight | None:
-        """The matrix as it is stored, or None."""
+        """The matrix as it is stored where that is in 4 bits already, else None."""
         ...
 
 
@@ -107,8 +123,7 @@ def joined_bias(
 
 def in_four_bits(source: WeightSource, names: Sequence[str], arrange: Arrange = torch.cat) -> GroupedWeight:
     """Matrices as one in 4 bits, with the codes that the checkpoint has where they can be kept."""
-    grouped = source.grouped if isinstance(source, GroupedSource) else lambda _: None
-    return merge(join([grouped(name) for name in names], lambda i: source.tensor(names[i])), arrange)
+    return merge(join([source.grouped(name) for name in names], lambda i: source.tensor(names[i])), arrange)
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -1,8 +1,7 @@
 """Drafts the next tokens of an output from the text at hand, since answers quote their passages.
 
 Prompt-lookup decoding: what followed the latest tokens where they stood before is a guess at what follows now (Saxena,
-https://github.com/apoorvumang/prompt-lookup-decoding, 2023). A draft costs no model; whoever verifies it decides.
-"""
+https://github.com/apoorvumang/prompt-lookup-decoding, 2023). A draft costs no model; whoever verifies it decides."""
 
 from __future__ import annotations
 
@@ -24,8 +23,7 @@ class PromptLookup:
     """The index of one sequence, whose tokens only grow, and how well its drafts did.
 
     Each pair of adjacent tokens leads to its latest place and every place to the one before it, so a new token costs
-    one entry and a look-up is bounded, however long the text is.
-    """
+    one entry and a look-up is bounded, however long the text is."""
 
     def __init__(self) -> None:
         self._latest: dict[int, int] = {}

@@ -3,8 +3,7 @@
 In vLLM's order: penalties (repetition, then frequency and presence), temperature, min-p, top-k, top-p; logprobs
 are those of the untouched logits. What always holds: a choice is a function of the row's own logits, parameters,
 tokens and seed, and nothing is kept between choices, so that neither neighbours, nor a preemption, a step that is
-computed again or a token that is drafted and dropped change it; a row that is not finite fails by itself.
-"""
+computed again or a token that is drafted and dropped change it; a row that is not finite fails by itself."""
 
 from __future__ import annotations
 
@@ -45,8 +44,7 @@ class Choice(NamedTuple):
 def sample(logits: Tensor, asks: Sequence[Ask]) -> list[Choice | None]:
     """One choice per row of ``logits`` ``[n, vocab]``; None where a row has no finite maximum.
 
-    Rows that are plainly greedy cost one maximum for all of them; each of the others is worked on alone.
-    """
+    Rows that are plainly greedy cost one maximum for all of them; each of the others is worked on alone."""
     values, greedy = logits.max(dim=-1)
     chosen: list[Choice | None] = []
     for row, (value, token, ask) in enumerate(zip(values.tolist(), greedy.tolist(), asks, strict=True)):

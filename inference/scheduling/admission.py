@@ -1,8 +1,7 @@
 """Refuses up front what can never run or would wait in a queue without end.
 
 Everything here runs in the caller's thread, before a request is accepted: a request that is let in is never
-refused later for its size, and the queue is bounded in requests and in tokens, per share and in all.
-"""
+refused later for its size, and the queue is bounded in requests and in tokens, per share and in all."""
 
 from __future__ import annotations
 
@@ -115,8 +114,7 @@ class QueueGate:
 
         Raises ``Overloaded`` when the queue, or the share's part of it, is full, and ``DeadlineExceeded`` when by the
         speed of the last steps it would not be done within ``deadline_s``: its share's queue, as long again for each
-        other share that waits, its own prompt and its output.
-        """
+        other share that waits, its own prompt and its output."""
         key, tokens = sequence.share.key, sequence.queue_tokens
         with self._lock:
             own = self._parts.get(key) or _Part()

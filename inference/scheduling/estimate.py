@@ -1,8 +1,7 @@
 """How long a request would take, from what the last steps took.
 
 Two speeds are learned as moving averages: of a token in steps that compute prompts, and of a step in which
-everybody decodes. A third average says what part of ``max_tokens`` outputs use.
-"""
+everybody decodes. A third average says what part of ``max_tokens`` outputs use."""
 
 from __future__ import annotations
 

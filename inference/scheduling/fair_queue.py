@@ -5,8 +5,7 @@ share's counter grows by the service it received divided by its weight, and the 
 counter goes next. A share that begins to wait is lifted to the smallest counter among those that wait, or to
 the counter of the last that did, so that nobody saves up credit; its debt is kept. Every class counts for
 itself: what waits behind a higher class is no measure for it. Within a share a request whose prefix is cached may
-overtake others, each of them a bounded number of times; else they go in the order of arrival, preempted ones first.
-"""
+overtake others, each of them a bounded number of times; else they go in the order of arrival, preempted ones first."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from inference.request import Priority, Share
+from inference.request import Priority
 from inference.scheduling.sequence import Sequence
 
 PROMPT_TOKEN_COST = 1.0
@@ -29,9 +28,8 @@ AGEING_S = 30.0
 
 
 class FairQueue:
-    """The queue and the counters. ``activate``/``deactivate`` bracket a request's whole life, running
-    included. ``lead``: a share with nothing running goes before others up to so much service ahead of them.
-    """
+    """The queue and the counters. ``add`` and ``finish`` bracket a request's whole life, running
+    included. ``lead``: a share with nothing running goes before others up to so much service ahead of them."""
 
     def __init__(self, *, lead: float = 0.0) -> None:
         self._lead = lead
@@ -39,7 +37,8 @@ class FairQueue:
         self._counters: dict[tuple[Priority, str], float] = {}
         self._last_waiting: dict[Priority, str] = {}
         self._active: dict[str, int] = {}
-        self._weights: dict[str, float] = {}
+        self.active_weights: dict[str, float] = {}
+        """The weight of each share that has a request waiting or running."""
         self._length = 0
         self.served: defaultdict[str, float] = defaultdict(float)
         """The service of each share so far, in tokens as charged, not divided by its weight."""
@@ -52,22 +51,21 @@ class FairQueue:
             for queue in shares.values():
                 yield from queue
 
-    @property
-    def active_weights(self) -> dict[str, float]:
-        """The weight of each share that has a request waiting or running."""
-        return {key: self._weights[key] for key in self._active}
+    def add(self, sequence: Sequence) -> None:
+        """Queues a new request; the newest weight of its share is used from now on."""
+        key = sequence.share.key
+        self._active[key] = self._active.get(key, 0) + 1
+        self.active_weights[key] = sequence.share.weight
+        self.push(sequence)
 
-    def activate(self, share: Share) -> None:
-        """Counts one more request of ``share``; its newest weight is used from now on."""
-        self._active[share.key] = self._active.get(share.key, 0) + 1
-        self._weights[share.key] = share.weight
-
-    def deactivate(self, share: Share) -> None:
-        """Counts one request of ``share`` less."""
-        self._active[share.key] -= 1
-        if self._active[share.key] == 0:
-            del self._active[share.key], self._weights[share.key]
+    def finish(self, sequence: Sequence) -> bool:
+        """Forgets a request that was added; whether it still waited."""
+        waited, key = self.remove(sequence), sequence.share.key
+        self._active[key] -= 1
+        if self._active[key] == 0:
+            del self._active[key], self.active_weights[key]
             self._prune()
+        return waited
 
     def charge(self, sequence: Sequence, *, prompt_tokens: int = 0, output_tokens: int = 0) -> None:
         """Adds served tokens to the counter of the sequence's share."""
@@ -103,8 +101,7 @@ class FairQueue:
 
     def head(self, hit: Callable[[Sequence], int] = lambda sequence: 0) -> Sequence | None:
         """The sequence that should run next, left in the queue: of the share whose turn it is the first with the
-        longest ``hit`` in the prefix cache. None too when a hit below 0 says of all that they had better wait.
-        """
+        longest ``hit`` in the prefix cache. None too when a hit below 0 says of all that they had better wait."""
         for priority in Priority:
             shares = self._queues[priority]
             if shares:
@@ -139,8 +136,7 @@ class FairQueue:
         """Moves heads that stood there too long up one class, so that no flood of a higher class starves them.
 
         The time counts from when a request became the head: of a long queue one moves up in ``AGEING_S``, and
-        the rest stays in its class. A preempted one keeps its time.
-        """
+        the rest stays in its class. A preempted one keeps its time."""
         for priority in list(Priority)[1:]:
             for queue in list(self._queues[priority].values()):
                 head = queue[0]
@@ -155,16 +151,11 @@ class FairQueue:
     def remove(self, sequence: Sequence) -> bool:
         """Takes a sequence out; False when it is not queued."""
         shares = self._queues[sequence.priority]
-        queue = shares.get(sequence.share.key)
-        if queue is None:
+        try:
+            shares[sequence.share.key].remove(sequence)
+        except (KeyError, ValueError):
             return False
-        if queue[0] is sequence:
-            queue.popleft()
-        elif sequence in queue:
-            queue.remove(sequence)
-        else:
-            return False
-        if not queue:
+        if not shares[sequence.share.key]:
             del shares[sequence.share.key]
             self._last_waiting[sequence.priority] = sequence.share.key
         self._length -= 1

@@ -12,8 +12,7 @@ phase. What always holds after :meth:`Scheduler.schedule`:
 - a preempted request is always displaced by one that runs, so that every step with work in it advances.
 
 A preempted sequence gives all its blocks back and waits, with its tokens; when it runs again they are
-computed anew.
-"""
+computed anew."""
 
 from __future__ import annotations
 
@@ -66,15 +65,13 @@ class Scheduler:
         self._speculation = speculation
 
     def add(self, sequence: Sequence) -> None:
-        self.waiting.activate(sequence.share)
-        self.waiting.push(sequence)
+        self.waiting.add(sequence)
 
     def finish(self, sequence: Sequence) -> None:
         """Takes a sequence out, waiting or running, and frees its blocks."""
-        if not self.waiting.remove(sequence):
+        if not self.waiting.finish(sequence):
             self.running.remove(sequence)
         self.kv.release(sequence)
-        self.waiting.deactivate(sequence.share)
 
     def schedule(self, now: float = 0.0) -> Step:
         """The next step, decodes first; empty when there is nothing to do. ``now``: the engine's clock, s."""
@@ -96,8 +93,7 @@ class Scheduler:
 
     def record_computed(self, sequence: Sequence, count: int) -> None:
         """Books ``count`` tokens whose keys and values are now in the cache; charges the share for first-time
-        work.
-        """
+        work."""
         sequence.num_computed += count
         self.kv.register_computed(sequence)
         first, end = max(sequence.num_charged, sequence.num_computed - count), sequence.num_computed

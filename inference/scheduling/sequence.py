@@ -1,8 +1,7 @@
 """The engine's own view of one request: its tokens and how far they are computed.
 
 Only the engine's thread touches a sequence. ``token_ids`` is the prompt followed by every sampled token;
-``num_computed`` counts the leading tokens whose keys and values lie in the KV cache.
-"""
+``num_computed`` counts the leading tokens whose keys and values lie in the KV cache."""
 
 from __future__ import annotations
 

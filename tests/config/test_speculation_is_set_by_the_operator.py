@@ -11,9 +11,9 @@ from config import runtime as settings
 from config.env import Env
 from inference import runtime
 from inference.engine.engine import Engine
-from inference.engine.lane import ComputeLane
 from inference.environment import config_from_environment
 from inference.errors import InvalidRequest
+from inference.lane import ComputeLane
 
 
 def of_the_product(monkeypatch: pytest.MonkeyPatch) -> runtime.RuntimeConfig:

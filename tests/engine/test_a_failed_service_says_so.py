@@ -12,9 +12,9 @@ import pytest
 
 from inference import runtime as runtimes
 from inference.engine.engine import Engine
-from inference.engine.remote.embedder import RemoteEmbedder
 from inference.engine.remote.generator import RemoteGenerator
 from inference.errors import EngineStopped, LoadingFailed, NotReady
+from inference.remote_embedder import RemoteEmbedder
 from inference.request import PromptTokens, SamplingParams, Share
 from inference.routes import Remote
 from inference.runtime import Runtime, RuntimeConfig, load, load_in_background

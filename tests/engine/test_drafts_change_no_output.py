@@ -192,7 +192,7 @@ def test_larger_batches_do_not_draft(llama: TinyCheckpoint, monkeypatch: pytest.
 
 
 def test_formats_whose_bits_depend_on_company_draft_only_when_told(llama: TinyCheckpoint) -> None:
-    assert Engine(make_config(), llama)._speculation() == 0
-    assert Engine(make_config(speculation=4), llama)._speculation() == 4
-    on_a_grid = make_config(speculation=4, weight_format="int8", kernels="off")
-    assert Engine(on_a_grid, llama)._speculation() == 0
+    assert Engine(make_config(), llama)._runner.speculation(None) == 0
+    assert Engine(make_config(), llama)._runner.speculation(4) == 4
+    on_a_grid = make_config(weight_format="int8", kernels="off")
+    assert Engine(on_a_grid, llama)._runner.speculation(4) == 0

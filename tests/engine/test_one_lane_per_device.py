@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from inference.engine.lane import ComputeLane, LanePriority
+from inference.lane import ComputeLane, LanePriority
 
 
 class Traffic:

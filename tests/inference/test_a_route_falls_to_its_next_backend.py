@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from inference.engine.handle import RequestHandle
-from inference.engine.routed import Backend, RoutedGenerator
 from inference.errors import (
     EngineStopped,
     InferenceError,
@@ -24,12 +23,15 @@ from inference.request import (
     Delta,
     Finished,
     GenerationEvent,
+    Health,
+    LiveRequest,
     Priority,
     PromptTokens,
     SamplingParams,
     Share,
     Usage,
 )
+from inference.routed import Backend, RoutedGenerator
 
 ALICE = Share("acme", cache_salt=b"a")
 HELLO = [ChatMessage("user", "hello")]
@@ -48,6 +50,7 @@ class Double:
         self, *events: GenerationEvent, refusal: InferenceError | None = None, first: int = 0
     ) -> None:
         self.model_name, self.max_model_len = "double", 100
+        self.health: Health = "ok"
         self.events, self.refusal, self.first = events, refusal, first
         self.prompts: list[PromptTokens] = []
         self.shares: list[Share] = []
@@ -76,6 +79,15 @@ class Double:
 
     def count_tokens(self, text: str) -> int:
         return len(text)
+
+    def encode(self, text: str) -> list[int]:
+        return [self.first + ord(char) for char in text]
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return chr(token_id - self.first).encode()
+
+    def live(self) -> list[LiveRequest]:
+        return []
 
     def metrics(self) -> dict[str, float]:
         return {"num_requests_running": 0.0}

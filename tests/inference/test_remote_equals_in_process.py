@@ -17,10 +17,10 @@ import uvicorn
 from inference.config import EngineConfig
 from inference.embedder import SentenceTransformerEmbedder
 from inference.engine.engine import Engine
-from inference.engine.remote.embedder import RemoteEmbedder
 from inference.engine.remote.generator import RemoteGenerator
 from inference.errors import EngineStopped, InferenceError, InvalidRequest, NotReady, PromptTooLong
 from inference.loading.checkpoint import Checkpoint
+from inference.remote_embedder import RemoteEmbedder
 from inference.request import ChatMessage, Delta, Finished, PromptTokens, SamplingParams, Share
 from inference.routes import Remote
 from inference.runtime import Runtime

@@ -58,6 +58,11 @@ class GatedEmbedder:
 class Unasked:
     """A generator that must not be reached: asking it for anything fails, and the request with status 500."""
 
+    health = "ok"
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return b""
+
     def submit(self, *args: object, **more: object) -> None:
         raise AssertionError("a request that should be refused was submitted")
 

@@ -16,6 +16,8 @@ from inference.request import (
     Delta,
     Finished,
     FinishReason,
+    Health,
+    LiveRequest,
     Priority,
     PromptTokens,
     SamplingParams,
@@ -35,6 +37,7 @@ class ScriptedGenerator:
 
     model_name = "scripted"
     max_model_len = 4096
+    health: Health = "ok"
 
     def __init__(self, reply: Reply = "", *, piece: int = 4) -> None:
         self.reply = reply
@@ -95,8 +98,17 @@ class ScriptedGenerator:
     def count_tokens(self, text: str) -> int:
         return len(re.findall(r"\w+|[^\w\s]", text))
 
+    def encode(self, text: str) -> list[int]:
+        return [ord(character) for character in text]
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return chr(token_id).encode()
+
     def metrics(self) -> dict[str, float]:
         return {}
+
+    def live(self) -> list[LiveRequest]:
+        return []
 
     def stop(self) -> None: ...
 

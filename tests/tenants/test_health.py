@@ -9,6 +9,7 @@ import pytest
 from django.test import Client
 
 from inference import runtime
+from inference.request import Health
 from tests.search.doubles import ScriptedGenerator
 
 
@@ -50,10 +51,10 @@ def test_it_is_ready_when_the_models_are(db: None, client: Client, nothing_insta
     [("ok", "ready"), ("restarting", "restarting"), ("failed", "failed")],
 )
 def test_it_is_not_ready_while_the_engine_has_crashed(
-    db: None, client: Client, nothing_installed: None, health: str, state: str
+    db: None, client: Client, nothing_installed: None, health: Health, state: str
 ) -> None:
     generator = ScriptedGenerator()
-    generator.health = health  # type: ignore[attr-defined]
+    generator.health = health
     runtime.install(runtime.Runtime.of(generator))
     response = client.get("/readyz")
     assert (response.status_code, response.json()["state"]) == (200 if state == "ready" else 503, state)

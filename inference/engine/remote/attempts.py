@@ -55,7 +55,6 @@ class RemoteRequest:
     handle: RequestHandle
     body: wire.Json
     usage: Usage
-    started: float
     sent: float = 0.0
     deadline_s: float | None = None
     task: asyncio.Task[None] | None = None
@@ -130,7 +129,7 @@ class Attempts:
                 request.admitted.set_result(None)
         params = request.sequence.params
         read = partial(self._read_choice, logprobs=params.logprobs)
-        coming = events(response, read, request.usage, request.started)
+        coming = events(response, read, request.usage, request.sequence.arrival)
         for number in itertools.count():
             try:
                 async with asyncio.timeout(None if self._ours else self._silence_s):
@@ -145,6 +144,6 @@ class Attempts:
                 logger.warning("%s went on after max_tokens; its output was cut off", self._client.base_url)
                 return Finished("length", request.usage)
             before = request.usage.completion_tokens
-            request.usage = counted(request.usage, event, request.started)
+            request.usage = counted(request.usage, event, request.sequence.arrival)
             self._deliver(request, event, request.usage.completion_tokens - before)
         raise AssertionError("unreachable")

@@ -58,13 +58,17 @@ def ask(client: httpx.Client, path: str, body: wire.Json | None = None) -> Any:
 
 def checked(response: httpx.Response) -> Any:
     """The body of a good response. Raises the error that a bad one stands for."""
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
+    body = _json(response.content)
     if response.is_error:
         raise wire.error_from_json(body, response.status_code)
     return body
+
+
+def _json(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 class Passing(Exception):
@@ -86,10 +90,7 @@ async def refusal(response: httpx.Response, *, ours: bool) -> Exception:
                 read += piece
                 if len(read) > MAX_REFUSAL:
                     break
-    try:
-        body = json.loads(read)
-    except (ValueError, RecursionError):
-        body = None
+    body = _json(read)
     error = wire.error_from_json(body, response.status_code)
     after_s = 0.0
     with contextlib.suppress(ValueError):

@@ -1,12 +1,11 @@
 """What makers of servers differ in: how a completion is asked for, and what of its answer names tokens.
 
 What always holds: a sampling field that a server is not known to have is refused, never left out in silence; a
-server whose own defaults differ from ours is sent every field that it would fill in.
-"""
+server whose own defaults differ from ours is sent every field that it would fill in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,17 +32,12 @@ class Dialect:
     logprobs: Literal["", "by_name", "by_id"] = ""
 
     def body(
-        self,
-        model: str,
-        tokens: Sequence[int],
-        params: SamplingParams,
-        share: Share,
-        as_text: Callable[[Sequence[int]], str],
+        self, model: str, prompt: Sequence[int] | str, params: SamplingParams, share: Share
     ) -> wire.Json:
-        """A streamed completion's request. Raises ``InvalidRequest`` for what the server cannot be asked for."""
+        """A streamed completion's request; ``prompt`` is text unless it ``takes_tokens``. Raises ``InvalidRequest`` for what the server cannot be asked for."""
         body: wire.Json = {
             "model": model,
-            "prompt": list(tokens) if self.takes_tokens else as_text(tokens),
+            "prompt": prompt,
             "stream": True,
             "stream_options": {"include_usage": True},
             **self.always,

@@ -24,7 +24,7 @@ import httpx
 
 from inference import wire
 from inference.engine.handle import RequestHandle
-from inference.engine.metrics import LiveRequest, live, sample, shares
+from inference.engine.metrics import live, sample, shares
 from inference.engine.remote.attempts import Attempts, RemoteRequest
 from inference.engine.remote.breaker import CircuitBreaker
 from inference.engine.remote.client import (
@@ -41,11 +41,15 @@ from inference.engine.remote.turns import Turns
 from inference.engine.router import EventRouter
 from inference.errors import DeadlineExceeded, EngineStopped, InferenceError
 from inference.loading.tokenizer import Tokenizer
+from inference.model.source import Tokenizing
 from inference.request import (
     ChatMessage,
     Delta,
     Finished,
+    FinishReason,
     GenerationEvent,
+    Health,
+    LiveRequest,
     Priority,
     PromptTokens,
     SamplingParams,
@@ -63,7 +67,26 @@ T = TypeVar("T")
 CLOSED = "The connection to the inference service was closed."
 
 
-class RemoteGenerator:
+class FarTokenizer:
+    """That of our service, which renders with the template of its own checkpoint. Raises as its requests do."""
+
+    def __init__(self, model: str, ask: Callable[[str, wire.Json], wire.Json]) -> None:
+        self._model, self._ask = model, ask
+
+    def encode(self, text: str) -> list[int]:
+        body = self._ask("/tokenize", {"model": self._model, "prompt": text})
+        return [int(token) for token in body["tokens"]]
+
+    def render_chat(self, messages: Sequence[ChatMessage]) -> PromptTokens:
+        body = self._ask("/tokenize", {"model": self._model, **_messages(messages)})
+        return PromptTokens(tuple(body["tokens"]), int(body["public_prefix"]), tuple(messages))
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """None: it is far away."""
+        return b""
+
+
+class RemoteGenerator(Tokenizing):
     """A :class:`inference.request.TextGenerator` over our service or an OpenAI-compatible server.
     Thread-safe.
 
@@ -71,6 +94,9 @@ class RemoteGenerator:
     person's text. ``submit`` waits for the admission of our service (one round trip), so that refusals are
     raised as those of a local engine are; call it from a thread, not from an event loop. Requests to other servers
     are admitted by a queue here, of which ``remote.max_running`` are sent at a time."""
+
+    health: Health = "ok"
+    """A server that is away may come back."""
 
     def __init__(
         self,
@@ -83,12 +109,13 @@ class RemoteGenerator:
     ) -> None:
         """Raises as :func:`check_safe` does."""
         check_safe(remote, tokenized=tokenizer is not None)
+        super().__init__(tokenizer or FarTokenizer(remote.model, self._ask))
         self.model_name = remote.model
         self.max_model_len = remote.max_model_len
         self.url = remote.url
         self.breaker = CircuitBreaker() if breaker is None else breaker
         self._dialect = DIALECTS.get(remote.server, Dialect())
-        self._tokenizer = tokenizer
+        self._local = tokenizer
         limits = {"max_requests": max_queued_requests, "max_tokens": max_queued_tokens}
         self._turns = None if remote.server == OURS else Turns(max_running=remote.max_running, **limits)
         self._order = itertools.count()
@@ -133,10 +160,11 @@ class RemoteGenerator:
         """See ``TextGenerator.submit``; raises ``NotReady`` too, when the server does not answer, and ``Overloaded``
         at once while the circuit is open."""
         tokens = list(prompt.token_ids)
-        if self._tokenizer is not None:
-            vocabulary = self._tokenizer.vocab_size
+        if self._local is not None:
+            vocabulary = self._local.vocab_size
             validate(prompt, params, share, max_total=self.max_model_len, vocab_size=vocabulary)
-        body = self._dialect.body(self.model_name, tokens, params, share, self._as_text)
+        text = None if self._local is None or self._dialect.takes_tokens else self._local.as_text(tokens)
+        body = self._dialect.body(self.model_name, tokens if text is None else text, params, share)
         if self._turns is None:
             body |= {"share": wire.share_to_json(share), "public_prefix": prompt.public_prefix}
             body |= {"priority": int(priority), "deadline_s": deadline_s}
@@ -152,29 +180,6 @@ class RemoteGenerator:
         except EngineStopped:
             self._turns.gate.leave(sequence)
             raise
-
-    def render_chat(self, messages: Sequence[ChatMessage]) -> PromptTokens:
-        """See ``TextGenerator.render_chat``; our service renders with the template of its own
-        checkpoint."""
-        if self._tokenizer is not None:
-            return self._tokenizer.render_chat(messages)
-        body = self._ask("/tokenize", {"model": self.model_name, **_messages(messages)})
-        return PromptTokens(tuple(body["tokens"]), int(body["public_prefix"]), tuple(messages))
-
-    def count_tokens(self, text: str) -> int:
-        """How many tokens ``text`` has as plain text."""
-        return len(self.encode(text))
-
-    def encode(self, text: str) -> list[int]:
-        """Tokens of plain text; the strings of control tokens in it are text."""
-        if self._tokenizer is not None:
-            return self._tokenizer.encode(text)
-        body = self._ask("/tokenize", {"model": self.model_name, "prompt": text})
-        return [int(token) for token in body["tokens"]]
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """A token's text in UTF-8; none where the tokenizer is far away."""
-        return self._tokenizer.token_bytes(token_id) if self._tokenizer is not None else b""
 
     def metrics(self) -> dict[str, float]:
         """Our service's counters and gauges, and always what is known here of the way to the server."""
@@ -220,10 +225,6 @@ class RemoteGenerator:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
-
-    def _as_text(self, tokens: Sequence[int]) -> str:
-        assert self._tokenizer is not None  # such servers are not ours
-        return self._tokenizer.as_text(tokens)
 
     def _ask(self, path: str, body: wire.Json | None = None) -> Any:
         """As :func:`ask`; ``EngineStopped`` ends it too."""
@@ -276,7 +277,7 @@ class RemoteGenerator:
         """Starts the task that serves the request, and waits until it is taken in."""
         handle = RequestHandle(sequence.request_id, self._ask_abort)
         usage = Usage(sequence.num_prompt, 0)
-        request = RemoteRequest(sequence, handle, body, usage, time.monotonic(), deadline_s=deadline_s)
+        request = RemoteRequest(sequence, handle, body, usage, deadline_s=deadline_s)
         self._requests[handle.request_id] = request
         request.task = self._loop.create_task(self._serve(request))
         # A task that is cancelled before its first step would never run its own clean-up.
@@ -300,10 +301,7 @@ class RemoteGenerator:
                     await self._turns.wait(request.sequence)
                 last = await self._attempts.complete(request)
         except asyncio.CancelledError:
-            if self._stopped:
-                error = EngineStopped(CLOSED)
-            else:
-                last = Finished("aborted", request.usage)
+            error = EngineStopped(CLOSED) if self._stopped else None
         except TimeoutError:
             error = DeadlineExceeded("The deadline passed before the end of the output.")
         except InferenceError as failure:
@@ -319,7 +317,8 @@ class RemoteGenerator:
                 request.admitted.set_exception(error)
             elif not request.admitted.done():
                 request.admitted.set_result(None)
-            self._deliver(request.handle, last or Finished("error", request.usage, error))
+            reason: FinishReason = "aborted" if error is None else "error"
+            self._deliver(request.handle, last or Finished(reason, request.usage, error))
 
     def _deliver_piece(self, request: RemoteRequest, piece: Delta, tokens: int) -> None:
         if self._turns is not None:

@@ -25,8 +25,7 @@ class Turns:
     async def wait(self, sequence: Sequence) -> None:
         """Returns when the request may be sent."""
         turn = self._turns[sequence.request_id] = asyncio.get_running_loop().create_future()
-        self.queue.activate(sequence.share)
-        self.queue.push(sequence)
+        self.queue.add(sequence)
         self._send_next()
         await turn
 
@@ -35,11 +34,10 @@ class Turns:
         if self._turns.pop(sequence.request_id, None) is None:
             self.gate.leave(sequence)
             return
-        if not self.queue.remove(sequence):
+        if not self.queue.finish(sequence):
             self.running -= 1
             self.gate.observe(sequence.num_prompt + usage.completion_tokens, seconds / (self.running + 1))
         self.gate.leave(sequence)
-        self.queue.deactivate(sequence.share)
         self._send_next()
 
     def _send_next(self) -> None:

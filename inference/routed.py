@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from inference.engine.handle import Readable
-from inference.engine.metrics import LiveRequest, Observable, sample
+from inference.engine.metrics import sample
 from inference.errors import (
     DeadlineExceeded,
     InferenceError,
@@ -29,12 +29,11 @@ from inference.request import (
     GenerationEvent,
     Handle,
     Health,
-    Mortal,
+    LiveRequest,
     Priority,
     PromptTokens,
     SamplingParams,
     Share,
-    TextEncoder,
     TextGenerator,
 )
 
@@ -82,8 +81,7 @@ class RoutedGenerator:
     @property
     def health(self) -> Health:
         """That of the engine where there is no other backend: a server that is away may come back."""
-        there: list[object] = [backend.open for backend in self._backends]
-        known = {each.health if isinstance(each, Mortal) else "ok" for each in there}
+        known = {"ok" if backend.open is None else backend.open.health for backend in self._backends}
         return "ok" if "ok" in known else "restarting" if "restarting" in known else "failed"
 
     def submit(
@@ -142,10 +140,10 @@ class RoutedGenerator:
 
     def encode(self, text: str) -> list[int]:
         """Tokens of plain text in the vocabulary of the first backend."""
-        return self._encoder().encode(text)
+        return self._backends[0].generator().encode(text)
 
     def token_bytes(self, token_id: int) -> bytes:
-        return self._encoder().token_bytes(token_id)
+        return self._backends[0].generator().token_bytes(token_id)
 
     def metrics(self) -> dict[str, float]:
         """Those of each backend, and how often each answered or was passed over, and why."""
@@ -165,10 +163,8 @@ class RoutedGenerator:
     def live(self) -> list[LiveRequest]:
         rows: list[LiveRequest] = []
         for backend in self._backends:
-            there: object = backend.open
-            if isinstance(there, Observable):
-                with contextlib.suppress(InferenceError):
-                    rows += there.live()
+            with contextlib.suppress(InferenceError):
+                rows += backend.generator().live()
         return rows
 
     def stop(self) -> None:
@@ -180,12 +176,6 @@ class RoutedGenerator:
     def _first(self) -> TextGenerator:
         there = next((backend for backend in self._backends if backend.open is not None), self._backends[0])
         return there.generator()
-
-    def _encoder(self) -> TextEncoder:
-        generator: object = self._backends[0].generator()
-        if not isinstance(generator, TextEncoder):
-            raise InvalidRequest("This model takes prompts as token ids or as messages.")
-        return generator
 
 
 class RoutedHandle(Readable):

@@ -1,7 +1,6 @@
 """The embedder of another process, behind the interface of the one in this process.
 
-The service's tokenizer is fetched once, so that counting and chunking need no round trip.
-"""
+The service's tokenizer is fetched once, so that counting and chunking need no round trip."""
 
 from __future__ import annotations
 

@@ -3,8 +3,7 @@
 Two pools of threads that fight for the same cores make both slow, so engine steps, query embeddings and
 ingestion batches take turns. What always holds: one function runs at a time; among those that wait, the
 highest class goes first and within it the first that came. Batch work waits for a pause between engine steps,
-but never for longer than ``patience_s``, so that ingestion advances under load.
-"""
+but never for longer than ``patience_s``, so that ingestion advances under load."""
 
 from __future__ import annotations
 
