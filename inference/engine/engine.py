@@ -317,7 +317,8 @@ class Engine(Tokenizing):
     def _compute(self) -> Outcome:
         step = self._scheduler.schedule(self._clock())
         for sequence in step:
-            self._leave_gate(sequence)
+            if sequence.in_gate:
+                self._leave_gate(sequence)
         return self._computation.run(step)
 
     def _book(self, outcome: Outcome, *, seconds: float) -> None:
