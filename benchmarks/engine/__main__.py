@@ -5,7 +5,7 @@
 
 Every run is a process of its own; engines take turns within a round, so that a machine that slows down slows all of
 them. Peers run from ``.venv-peers/`` (``make bench-peers``). Prints one JSON line per run, then the table; keeps both
-in ``benchmarks/results/``. A ratio above 1 means that our engine is faster.
+in ``benchmarks/results/``. ``tessera:int8+nodrafts`` is our engine without speculation. A ratio above 1 means that our engine is faster.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def run_once(engine: str, precision: str, forms: dict[str, Path], file: Path) ->
     """One run of one engine in a process of its own. Raises ``RuntimeError`` with the end of its output."""
     command = [
         str(PYTHONS[engine]), "-m", f"benchmarks.engine.peers.{engine}",
-        str(forms[FORMS[engine, precision]]), str(file), precision,
+        str(forms[FORMS[engine, precision.partition("+")[0]]]), str(file), precision,
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": THREADS, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
@@ -65,8 +65,9 @@ def run_once(engine: str, precision: str, forms: dict[str, Path], file: Path) ->
 
 
 def table(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row per engine: medians over its rounds, and our speed over its own, pair by pair."""
-    ours = [run for run in runs if run["engine"] == "tessera"]
+    """A row per engine: medians over its rounds, and the speed of our first precision over its own, pair by pair."""
+    first = next((run["precision"] for run in runs if run["engine"] == "tessera"), None)
+    ours = [run for run in runs if (run["engine"], run["precision"]) == ("tessera", first)]
     rows = []
     for name in dict.fromkeys((run["engine"], run["precision"]) for run in runs):
         own = [run for run in runs if (run["engine"], run["precision"]) == name]

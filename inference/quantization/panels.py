@@ -103,7 +103,8 @@ class PanelLinear(_Panels):
     def gather(self, ids: Tensor) -> Tensor:
         """Rows ``ids`` of the weight as fp32 ``[len(ids), in]``: an embedding read from the packed output
         layer."""
-        taken = self._weight[ids // PANEL, :, ids % PANEL].reshape(len(ids), self.k).float()
+        words = self._weight.view(torch.int32).squeeze(-1)  # the lanes of a column, taken as one
+        taken = words[ids // PANEL, :, ids % PANEL].contiguous().view(self._weight.dtype).float()
         if self.format == "bf16":
             return taken
         return taken.sub_(OFFSET).mul_(self._scale[ids].unsqueeze(1))

@@ -45,9 +45,8 @@ def sample(logits: Tensor, asks: Sequence[Ask]) -> list[Choice | None]:
     """One choice per row of ``logits`` ``[n, vocab]``; None where a row has no finite maximum.
 
     Rows that are plainly greedy cost one maximum for all of them; each of the others is worked on alone."""
-    values, greedy = logits.max(dim=-1)
     chosen: list[Choice | None] = []
-    for row, (value, token, ask) in enumerate(zip(values.tolist(), greedy.tolist(), asks, strict=True)):
+    for row, (value, token, ask) in enumerate(zip(*_maxima(logits), asks, strict=True)):
         if not math.isfinite(value):
             chosen.append(None)
         elif ask.params.plainly_greedy:
@@ -55,6 +54,16 @@ def sample(logits: Tensor, asks: Sequence[Ask]) -> list[Choice | None]:
         else:
             chosen.append(_choose(logits[row].double().cpu().numpy(), ask))
     return chosen
+
+
+def _maxima(logits: Tensor) -> tuple[list[float], list[int]]:
+    """The largest value of each row, or what is no number in it, and where it lies."""
+    if logits.device.type == "cpu":  # numpy's takes a sixth of the time of torch's
+        rows = logits.numpy()
+        where = rows.argmax(axis=1)
+        return rows[np.arange(len(rows)), where].tolist(), where.tolist()
+    values, best = logits.max(dim=-1)
+    return values.tolist(), best.tolist()
 
 
 def uniform(seed: int, position: int) -> float:

@@ -1,4 +1,7 @@
-"""Our engine. ``python -m benchmarks.engine.peers.tessera MODEL REQUESTS PRECISION``"""
+"""Our engine. ``python -m benchmarks.engine.peers.tessera MODEL REQUESTS PRECISION``
+
+``PRECISION+nodrafts`` computes every token in a step of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.engine.record import Timeline, clock, emit, process_age_s, summary
 from benchmarks.engine.workloads import read
@@ -14,20 +18,23 @@ from inference.engine.engine import Engine
 from inference.engine.handle import RequestHandle
 from inference.request import Delta, PromptTokens, SamplingParams, Share
 
-PRECISIONS = {"int8": "int8", "bf16": "bf16", "fp32": "fp32"}
+OPTIONS: dict[str, dict[str, Any]] = {"nodrafts": {"speculation": 0}}
 
 
 def main(model: str, file: str, precision: str) -> None:
+    weight_format, *options = precision.split("+")
+    changes = {key: value for name in options for key, value in OPTIONS[name].items()}
     requests = read(Path(file))
     longest = max(len(r.prompt_token_ids) + r.max_tokens for r in requests)
     engine = Engine.start(
         EngineConfig(
             model_path=Path(model),
             model_name="benchmark",
-            weight_format=PRECISIONS[precision],  # type: ignore[arg-type]
+            weight_format=weight_format,  # type: ignore[arg-type]
             max_model_len=max(2048, longest),
             kv_cache_tokens=65_536,
             max_running_requests=64,
+            **changes,
         )
     )
     warm = engine.submit(

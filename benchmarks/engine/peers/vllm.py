@@ -10,6 +10,8 @@ from typing import Any
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+# Each thread on a processor of its own: where it was measured, a fifth to a third faster than vLLM's own choice.
+os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, sorted(os.sched_getaffinity(0)))))
 
 from vllm import AsyncEngineArgs, SamplingParams
 from vllm.inputs import TokensPrompt
