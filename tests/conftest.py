@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from django.contrib.auth.models import User
 from django.db.backends.base.creation import BaseDatabaseCreation
@@ -18,6 +19,10 @@ from django.test import Client
 from tenants.models import Membership, Organization, Role
 
 PASSWORD = "correct horse battery"
+
+# A busy machine makes an example slow, not wrong.
+hypothesis.settings.register_profile("tessera", deadline=None)
+hypothesis.settings.load_profile("tessera")
 
 
 @pytest.fixture(scope="session")
