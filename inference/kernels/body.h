@@ -43,7 +43,7 @@ ISA static inline void NAMED(emit)(Output to, size_t row, int column, f16 a, f16
 #define LOAD_BIAS \
     f16 b0 = NAMED(splat)(0.0f), b1 = b0; \
     if (l->bias) { b0 = NAMED(load)(l->bias + column); b1 = NAMED(load)(l->bias + column + 16); }
-#define PREFETCH(p) __builtin_prefetch((const char *)(p) + 1024); __builtin_prefetch((const char *)(p) + 1088);
+#define PREFETCH(p) __builtin_prefetch((const char *)(p) + 4096); __builtin_prefetch((const char *)(p) + 4160);
 
 #ifdef FEW_REGISTERS
 #include "narrow.h"
