@@ -4,7 +4,7 @@
 
 Lines of ``.jsonl`` files give their ``text``; other files are text. The first ``--tokens`` tokens are read in windows that
 know nothing of each other. ``FORMAT:off`` computes a format by torch: int8 then has one activation scale per token, which
-is the scheme of W8A8 elsewhere. Prints a JSON line per run and keeps all of them under ``benchmarks/results/``.
+is the scheme of W8A8 elsewhere. ``FORMAT+kv8`` keeps keys and values in int8. Prints a JSON line per run and keeps all of them under ``benchmarks/results/``.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from benchmarks.report import config, keep
 from inference.attention.base import Segment
 from inference.loading.checkpoint import load_checkpoint
 from inference.model.build import build_model
+from inference.model.native import NativeDecoder
 from inference.model.runner import StepModel
 
 MODELS = "smollm2-135m-instruct,qwen2.5-coder-0.5b-instruct"
-FORMATS = "fp32,bf16,int8,int8:off,int4"
+FORMATS = "fp32,bf16,int8,int8+kv8,int8:off,int4"
 
 
 def read(files: Sequence[Path]) -> str:
@@ -60,8 +61,10 @@ def compare(name: str, formats: Sequence[str], text: str, tokens: int, window: i
     rows: list[dict[str, Any]] = []
     base: tuple[float, Tensor] | None = None
     for spelled in formats:
-        weight_format, _, kernels = spelled.partition(":")
-        changes = {"weight_format": weight_format, "kernels": kernels or "auto"}
+        numbers, _, kernels = spelled.partition(":")
+        weight_format, _, kv = numbers.partition("+")
+        kv_format = {"": "auto", "kv8": "int8"}[kv]
+        changes = {"weight_format": weight_format, "kernels": kernels or "auto", "kv_cache_format": kv_format}
         settings = config(name, kv_cache_tokens=-(-window // 16) * 16, **changes)
         source = load_checkpoint(settings.model_path)
         ids = source.tokenizer.encode(text)[:tokens]
@@ -73,6 +76,7 @@ def compare(name: str, formats: Sequence[str], text: str, tokens: int, window: i
                 "model": name,
                 "format": spelled,
                 "computed_by": type(model).__name__,
+                "keys_and_values": "int8" if kv else "bf16" if isinstance(model, NativeDecoder) else "fp32",
                 "tokens": len(ids),
                 "perplexity": round(math.exp(loss), 4),
                 "times_the_first": round(math.exp(loss - base[0]), 4),

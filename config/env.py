@@ -95,6 +95,9 @@ class Env(BaseSettings):
     )
     max_model_len: int = Field(4096, description="Longest prompt plus output, in tokens.")
     kv_cache_tokens: int = Field(32768, description="Size of the paged KV cache, in tokens.")
+    kv_cache_format: Literal["auto", "int8"] = Field(
+        "auto", description="Keys and values in `int8`, half the memory of `auto`, which is bf16 or fp32."
+    )
     num_threads: int = Field(
         0, description="Processor threads of the models; 0 takes what the process may use, 16 at most."
     )

@@ -19,6 +19,7 @@ def runtime_config() -> runtime.RuntimeConfig:
         weight_format=e.model_format,
         kernels=e.kernels,
         kv_cache_tokens=e.kv_cache_tokens,
+        kv_cache_format=e.kv_cache_format,
         max_model_len=e.max_model_len,
         num_threads=e.num_threads,
         speculation=None if e.speculation == "auto" else e.speculation,

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 Kernels = Literal["auto", "avx512", "avx2", "off"]
+KVCacheFormat = Literal["auto", "int8"]
+"""``auto``: bf16 by the compiled kernels, fp32 by torch."""
 Architecture = Literal["llama", "mistral", "qwen2", "qwen3"]
 
 
@@ -61,6 +63,7 @@ class EngineConfig:
     """Compiled kernels for int8, int4 and bf16 on the processor: the best there are, one instruction set, or none."""
     block_size: int = 16
     kv_cache_tokens: int = 65_536
+    kv_cache_format: KVCacheFormat = "auto"
     max_model_len: int = 4_096
     max_batched_tokens: int = 512
     max_running_requests: int = 32

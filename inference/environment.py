@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import cast, get_args
 
-from inference.config import Kernels
+from inference.config import Kernels, KVCacheFormat
 from inference.errors import InvalidRequest
 from inference.quantization.base import WeightFormat
 from inference.routes import parse_remotes, parse_routes
@@ -26,6 +26,9 @@ def config_from_environment() -> RuntimeConfig:
     if kernels not in get_args(Kernels):
         raise InvalidRequest(f"TESSERA_KERNELS must be one of {', '.join(get_args(Kernels))}.")
     speculation = read("TESSERA_SPECULATION", "auto")
+    kv_cache_format = read("TESSERA_KV_CACHE_FORMAT", defaults.kv_cache_format)
+    if kv_cache_format not in get_args(KVCacheFormat):
+        raise InvalidRequest(f"TESSERA_KV_CACHE_FORMAT must be one of {', '.join(get_args(KVCacheFormat))}.")
     folder = read("TESSERA_MODELS_DIR")
     remotes = parse_remotes(secret("TESSERA_REMOTES"))
     try:
@@ -38,6 +41,7 @@ def config_from_environment() -> RuntimeConfig:
             kernels=cast(Kernels, kernels),
             device=read("TESSERA_DEVICE", defaults.device),
             kv_cache_tokens=int(read("TESSERA_KV_CACHE_TOKENS", defaults.kv_cache_tokens)),
+            kv_cache_format=cast(KVCacheFormat, kv_cache_format),
             max_model_len=int(read("TESSERA_MAX_MODEL_LEN", defaults.max_model_len)),
             num_threads=int(read("TESSERA_NUM_THREADS", defaults.num_threads)),
             speculation=None if speculation == "auto" else _count(speculation),

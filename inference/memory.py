@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass, replace
 
-from inference.config import ModelConfig
+from inference.config import KVCacheFormat, ModelConfig
 from inference.model.source import EMBEDDING, expected_shapes
 from inference.quantization.base import WeightFormat
 from inference.quantization.int4 import GROUP_SIZE
@@ -61,9 +61,18 @@ class MemoryPlan:
         return self.matrices + self.tables + self.vectors
 
 
-def plan(config: ModelConfig, weight_format: WeightFormat, kv_tokens: int) -> MemoryPlan:
-    """``kv_tokens`` counts tokens of the cache, which is fp32 beside fp32 weights, else bf16. Biases, of families that
-    have them, and rotary tables are left out: they are far below a thousandth."""
+def kv_bytes_per_token(config: ModelConfig, weight_format: WeightFormat, kv_format: KVCacheFormat) -> int:
+    """``auto`` is fp32 beside fp32 weights, else bf16; int8 has an fp32 scale for each key and value of a head."""
+    width = 4 if weight_format == "fp32" else 2
+    vector = config.head_dim + 4 if kv_format == "int8" else config.head_dim * width
+    return 2 * config.num_hidden_layers * config.num_key_value_heads * vector
+
+
+def plan(
+    config: ModelConfig, weight_format: WeightFormat, kv_tokens: int, kv_format: KVCacheFormat = "auto"
+) -> MemoryPlan:
+    """``kv_tokens`` counts tokens of the cache. Biases, of families that have them, and rotary tables are left out:
+    they are far below a thousandth."""
     matrices = tables = vectors = 0
     four_bits = weight_format == "int4"
     for name, shape in expected_shapes(config).items():
@@ -75,9 +84,9 @@ def plan(config: ModelConfig, weight_format: WeightFormat, kv_tokens: int) -> Me
             tables += 2 * shape[0] * shape[1]  # read row by row, in bf16
         else:
             tables += _packed(shape[0], shape[1], "int8" if four_bits else weight_format)
-    width = 4 if weight_format == "fp32" else 2
-    token = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * width
-    return MemoryPlan(matrices, tables, vectors, token * kv_tokens)
+    return MemoryPlan(
+        matrices, tables, vectors, kv_bytes_per_token(config, weight_format, kv_format) * kv_tokens
+    )
 
 
 def _packed(out: int, inputs: int, weight_format: WeightFormat) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from inference import catalog
-from inference.config import EngineConfig, Kernels
+from inference.config import EngineConfig, Kernels, KVCacheFormat
 from inference.embedder import Embedder, SentenceTransformerEmbedder
 from inference.errors import InferenceError, InvalidRequest, LoadingFailed, NotReady, WeightsMissing
 from inference.lane import ComputeLane
@@ -58,6 +58,7 @@ class RuntimeConfig:
     kernels: Kernels = "auto"
     device: str = "cpu"
     kv_cache_tokens: int = 65_536
+    kv_cache_format: KVCacheFormat = "auto"
     max_model_len: int = 4_096
     max_batched_tokens: int = 512
     max_running_requests: int = 32

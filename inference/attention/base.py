@@ -29,7 +29,9 @@ class Segment:
 
 
 class AttentionBackend(Protocol):
-    """Rows of queries, keys and values are those of the segments, one after another."""
+    """Rows of queries, keys and values are those of the segments, one after another. ``nbytes``: of all blocks."""
+
+    nbytes: int
 
     def prepare(self, segments: Sequence[Segment]) -> None:
         """Lays out the next step. Segments of length 1 must come first."""

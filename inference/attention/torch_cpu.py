@@ -1,5 +1,8 @@
 """Paged attention in plain PyTorch: correct on every device, written for CPUs.
 
+Keys and values are kept as they come, or in int8 with a scale per token and head; keys then after Hadamard's transform
+of each 64 dimensions (fewer where a head has fewer).
+
 Keys and values are gathered from their blocks and handed to ``scaled_dot_product_attention``. Prompt chunks
 go through in tiles of ``TILE`` positions on a grid that is fixed for the sequence, so that most of the masked
 half is never computed. Decode rows of similar length are padded together; with ``independent_rows`` every row
@@ -11,6 +14,7 @@ provided that its chunks end on the grid. Then no neighbour in the batch changes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,10 +58,40 @@ class _Prompt:
     tiles: list[_Tile]
 
 
+def spread(x: Tensor) -> Tensor:
+    """Hadamard's orthonormal transform of each 64 dimensions, which shares what stands out in a few of them and leaves
+    products as they were (Ashkboos et al., arXiv:2404.00456). Of fewer where they are no multiple of 64."""
+    width, far = min(64, x.shape[-1] & -x.shape[-1]), 1
+    while far < width:
+        a, b = x.view(*x.shape[:-1], -1, 2, far).unbind(-2)
+        x = torch.stack((a + b, a - b), -2).flatten(-3)
+        far *= 2
+    return x / math.sqrt(width)
+
+
+class _Cache:
+    """Keys or values ``[layers, blocks, block_size, kv_heads, head_dim]``; int8 with a scale per head and position."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: str) -> None:
+        self._rows = torch.zeros(shape, dtype=dtype, device=device)
+        self._scales = torch.zeros(*shape[:-1], 1, device=device) if dtype == torch.int8 else None
+        self.nbytes = self._rows.nbytes + (0 if self._scales is None else self._scales.nbytes)
+
+    def put(self, layer: int, slots: Tensor, rows: Tensor) -> None:
+        if self._scales is not None:
+            scales = rows.abs().amax(-1, keepdim=True).clamp_min(1e-12) / 127
+            self._scales[layer].flatten(0, 1).index_copy_(0, slots, scales)
+            rows = (rows / scales).round()
+        self._rows[layer].flatten(0, 1).index_copy_(0, slots, rows.to(self._rows.dtype))
+
+    def take(self, layer: int, blocks: Tensor, dtype: torch.dtype) -> Tensor:
+        """``[*blocks, block_size, kv_heads, head_dim]``."""
+        rows = self._rows[layer][blocks].to(dtype)
+        return rows if self._scales is None else rows * self._scales[layer][blocks].to(dtype)
+
+
 class TorchPagedAttention:
-    """KV tensors ``[layers, blocks, block_size, kv_heads, head_dim]`` for keys and for values; see
-    ``AttentionBackend``.
-    """
+    """See ``AttentionBackend``. ``dtype`` of the cache may be int8."""
 
     def __init__(
         self,
@@ -76,8 +110,9 @@ class TorchPagedAttention:
             config.num_key_value_heads,
             config.head_dim,
         )
-        self._keys = torch.zeros(shape, dtype=dtype, device=device)
-        self._values = torch.zeros(shape, dtype=dtype, device=device)
+        self._keys, self._values = _Cache(shape, dtype, device), _Cache(shape, dtype, device)
+        self.nbytes = self._keys.nbytes + self._values.nbytes
+        self._spread = spread if dtype == torch.int8 else lambda x: x
         self._config = config
         self._block_size = block_size
         self._device = device
@@ -107,36 +142,36 @@ class TorchPagedAttention:
         self._decodes = [self._plan_decodes(group) for group in self._group_decodes(decodes)]
 
     def write(self, layer: int, key: Tensor, value: Tensor) -> None:
-        self._keys[layer].flatten(0, 1).index_copy_(0, self._slots, key.to(self._keys.dtype))
-        self._values[layer].flatten(0, 1).index_copy_(0, self._slots, value.to(self._values.dtype))
+        self._keys.put(layer, self._slots, self._spread(key))
+        self._values.put(layer, self._slots, value)
 
     def attend(self, layer: int, query: Tensor) -> Tensor:
-        keys, values = self._keys[layer], self._values[layer]
+        query = self._spread(query)
         output = torch.empty_like(query)
         for group in self._decodes:
-            output[group.rows] = self._attend_decodes(group, query[group.rows], keys, values)
+            output[group.rows] = self._attend_decodes(layer, group, query[group.rows])
         for prompt in self._prompts:
-            self._attend_prompt(prompt, query, keys, values, output)
+            self._attend_prompt(layer, prompt, query, output)
         return output
 
-    def _attend_decodes(self, group: _DecodeGroup, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def _attend_decodes(self, layer: int, group: _DecodeGroup, query: Tensor) -> Tensor:
         rows, heads, head_dim = query.shape
         kv_heads = self._config.num_key_value_heads
         mixed = F.scaled_dot_product_attention(
             query.view(rows, kv_heads, heads // kv_heads, head_dim),
-            keys[group.blocks].flatten(1, 2).transpose(1, 2).to(query.dtype),
-            values[group.blocks].flatten(1, 2).transpose(1, 2).to(query.dtype),
+            self._keys.take(layer, group.blocks, query.dtype).flatten(1, 2).transpose(1, 2),
+            self._values.take(layer, group.blocks, query.dtype).flatten(1, 2).transpose(1, 2),
             attn_mask=group.mask,
         )
         return mixed.reshape(rows, heads, head_dim)
 
-    def _attend_prompt(
-        self, prompt: _Prompt, query: Tensor, keys: Tensor, values: Tensor, output: Tensor
-    ) -> None:
+    def _attend_prompt(self, layer: int, prompt: _Prompt, query: Tensor, output: Tensor) -> None:
         kv_heads = self._config.num_key_value_heads
         groups, head_dim = query.shape[1] // kv_heads, query.shape[2]
-        key = self._gather(keys, prompt, query.dtype)
-        value = self._gather(values, prompt, query.dtype)
+        key, value = (  # [kv_heads, keys, head_dim]
+            cache.take(layer, prompt.blocks, query.dtype).flatten(0, 1)[: prompt.num_keys].transpose(0, 1)
+            for cache in (self._keys, self._values)
+        )
         for tile in prompt.tiles:
             rows, num_keys = slice(tile.first, tile.last), tile.mask.shape[1]
             mixed = F.scaled_dot_product_attention(
@@ -146,10 +181,6 @@ class TorchPagedAttention:
                 attn_mask=tile.mask,
             )
             output[rows] = mixed.permute(2, 0, 1, 3).flatten(1, 2)
-
-    def _gather(self, cache: Tensor, prompt: _Prompt, dtype: torch.dtype) -> Tensor:
-        """The sequence's keys or values ``[kv_heads, keys, head_dim]``."""
-        return cache[prompt.blocks].flatten(0, 1)[: prompt.num_keys].transpose(0, 1).to(dtype)
 
     def _plan_prompt(self, segment: Segment, first_row: int) -> _Prompt:
         tiles = []

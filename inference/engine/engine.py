@@ -176,6 +176,7 @@ class Engine(Tokenizing):
         values = self._counters.as_dict() | gauges(self._scheduler, self._gate, sequences, now)
         values |= self._counters.rates(now) | self._counters.cost(self._config)
         values |= shares(self._scheduler.waiting)
+        values["kv_cache_bytes"] = float(self._runner.kv_cache_bytes)
         values["engine_restarts_total"] = float(self._supervisor.restarts)
         waiting = values["num_requests_waiting"] + values["num_requests_running"] > 0
         values["seconds_without_progress"] = now - self._progress_at if waiting else 0.0

@@ -172,7 +172,13 @@ class EngineCounters:
     def cost(self, config: EngineConfig) -> dict[str, float]:
         """What a million computed tokens cost, at the configured price of an hour, idle time left out."""
         form = config.weight_format
-        info = sample("engine_info", format=form, device=config.device, kernels=config.kernels)
+        info = sample(
+            "engine_info",
+            format=form,
+            device=config.device,
+            kernels=config.kernels,
+            kv_cache=config.kv_cache_format,
+        )
         values = {info: 1.0}
         if config.price_per_hour and self.computed_tokens_total:
             spent = config.price_per_hour * self.step_seconds_total / 3600

@@ -66,6 +66,16 @@ INLINE int32_t NAMED(put_int8)(Activations *to, size_t at, f16 v) {
     const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
     return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
 }
+/* 32 of int8 as bf16, which holds them exactly: the low halves of their fp32 are zero. */
+INLINE __m256i NAMED(eight_int8)(const int8_t *from) {
+    return _mm256_srli_epi32(_mm256_castps_si256(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from)))), 16);
+}
+INLINE void NAMED(widen_int8)(uint16_t *to, const int8_t *from) {
+    for (int i = 0; i < 32; i += 16) {
+        const __m256i both = _mm256_packus_epi32(NAMED(eight_int8)(from + i), NAMED(eight_int8)(from + i + 8));
+        _mm256_storeu_si256((__m256i *)(to + i), _mm256_permute4x64_epi64(both, 0xd8));
+    }
+}
 INLINE __m128i NAMED(round_bf16)(__m256 v) {
     const __m256i bits = _mm256_castps_si256(v), one = _mm256_set1_epi32(1), half = _mm256_set1_epi32(0x7fff);
     const __m256i even = _mm256_and_si256(_mm256_srli_epi32(bits, 16), one);

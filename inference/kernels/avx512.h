@@ -37,6 +37,12 @@ INLINE int32_t NAMED(put_int8)(Activations *to, size_t at, f16 v) {
 }
 INLINE void NAMED(store_bf16)(uint16_t *p, f16 v) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(v)); }
 INLINE void NAMED(put_bf16)(Activations *to, size_t at, f16 v) { NAMED(store_bf16)(to->h + at, v); }
+/* 32 of int8 as bf16, which holds them exactly. */
+INLINE void NAMED(widen_int8)(uint16_t *to, const int8_t *from) {
+    const __m512 l = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
+    const __m512 h = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from + 1)));
+    _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh(h, l));
+}
 /* a + the four products of unsigned w and signed x in each lane. */
 INLINE i16 NAMED(dot_int8)(i16 a, i16 w, i16 x) { return _mm512_dpbusd_epi32(a, w, x); }
 /* The sixteen lanes of bytes and of fp16; the low and the high halves of bytes. */

@@ -113,42 +113,85 @@ ISA static void NAMED(rotate)(const Pass *p, float *x, const float *norm, int po
     }
 }
 
+/* Rounds a key or a value to int8, times the scale returned. */
+ISA static float NAMED(round_int8)(const float *x, int hd, int8_t *q) {
+    int16_t pairs[MAX_HEAD];
+    Activations to = {.q = q, .pairs = pairs};
+    f16 top = NAMED(splat)(1e-12f);
+    for (int d = 0; d < hd; d += 16) top = NAMED(higher)(NAMED(magnitude)(NAMED(load)(x + d)), top);
+    const float largest = NAMED(highest)(top);
+    for (int d = 0; d < hd; d += 16)
+        NAMED(put_int8)(&to, (size_t)d, NAMED(mul)(NAMED(load)(x + d), NAMED(splat)(127.0f / largest)));
+    return largest / 127.0f;
+}
+
+/* Hadamard's transform of each 64 dimensions, times 8: what stands out in a few of them is shared by all, and products of
+ * queries and keys stay as they were, times 64 (Ashkboos et al., arXiv:2404.00456). */
+ISA static void NAMED(spread)(float *x, int hd) {
+    float other[64];
+    for (int first = 0; first < hd; first += 64)
+        for (int bit = 0; bit < 6; bit++) {     /* the highest of an index, which becomes the lowest */
+            const float *from = bit % 2 ? other : x + first;
+            float *to = bit % 2 ? x + first : other;
+            for (int i = 0; i < 32; i++) {
+                const float a = from[i], b = from[i + 32];
+                to[2 * i] = a + b;
+                to[2 * i + 1] = a - b;
+            }
+        }
+}
+
+#define PUT(type, row) { \
+    type *to = (type *)tile; \
+    if (h < m->kv_heads) for (int d = 0; d < hd; d += 2) memcpy(to + d * BLOCK + slot * 2, row + d, 2 * sizeof(type)); \
+    else for (int d = 0; d < hd; d++) to[(slot / 2 * hd + d) * 2 + slot % 2] = row[d]; }
+
 /* Rotates a row's queries and keys to its position; queries go to p->q, keys and values to the cache. */
 ISA static void NAMED(place)(const Pass *p, const Layer *layer, const Segment *segment, int row) {
     const Model *m = p->model;
     const int hd = m->head_dim, position = segment->start + row - segment->first, slot = position % BLOCK;
-    const float scale = 1.44269504f / sqrtf((float)hd);     /* attention takes powers of 2 */
+    const int narrow = m->kv_format == INT8;
+    const float scale = 1.44269504f / sqrtf((float)hd) / (narrow ? 64.0f : 1.0f);   /* attention takes powers of 2 */
     float *x = p->mixed + (size_t)row * layer->qkv.n;
     uint16_t *q = p->q + (size_t)row * m->heads * hd;
     for (int h = 0; h < m->heads; h++, x += hd, q += hd) {
         NAMED(rotate)(p, x, layer->query_norm, position, scale);
+        if (narrow) NAMED(spread)(x, hd);
         for (int d = 0; d < hd; d += 16) NAMED(store_bf16)(q + d, NAMED(load)(x + d));
     }
     uint16_t rounded[MAX_HEAD];
-    const size_t block = (size_t)segment->blocks[position / BLOCK] * m->kv_heads * hd * BLOCK;
-    for (int h = 0; h < m->kv_heads; h++, x += hd) {
-        NAMED(rotate)(p, x, layer->key_norm, position, 1.0f);
-        for (int d = 0; d < hd; d += 16) NAMED(store_bf16)(rounded + d, NAMED(load)(x + d));
-        uint16_t *k = layer->keys + block + (size_t)h * hd * BLOCK + slot * 2;
-        for (int d = 0; d < hd; d += 2) memcpy(k + d * BLOCK, rounded + d, 4);
-    }
-    for (int h = 0; h < m->kv_heads; h++, x += hd) {
-        for (int d = 0; d < hd; d += 16) NAMED(store_bf16)(rounded + d, NAMED(load)(x + d));
-        uint16_t *v = layer->values + block + ((size_t)h * BLOCK + slot / 2 * 2) * hd + slot % 2;
-        for (int d = 0; d < hd; d++) v[d * 2] = rounded[d];
+    int8_t q8[MAX_HEAD];
+    const size_t block = (size_t)segment->blocks[position / BLOCK] * m->kv_heads;
+    for (int h = 0; h < 2 * m->kv_heads; h++, x += hd) {
+        char *tile = (h < m->kv_heads ? layer->keys : layer->values) + (block + h % m->kv_heads) * tile_bytes(m);
+        if (h < m->kv_heads) NAMED(rotate)(p, x, layer->key_norm, position, 1.0f);
+        if (narrow) {
+            if (h < m->kv_heads) {
+                if (layer->key_shift) for (int d = 0; d < hd; d++) x[d] -= layer->key_shift[h * hd + d];
+                NAMED(spread)(x, hd);
+            }
+            ((float *)(tile + hd * BLOCK))[slot] = NAMED(round_int8)(x, hd, q8);
+            PUT(int8_t, q8)
+        } else {
+            for (int d = 0; d < hd; d += 16) NAMED(store_bf16)(rounded + d, NAMED(load)(x + d));
+            PUT(uint16_t, rounded)
+        }
     }
 }
 
 /* ---- attention ---- */
 
-/* Softmax weights, not yet normalized, of rows first .. last - 1 for positions base .. base + count - 1. Hidden ones are
- * exact zeros. */
-ISA static void NAMED(soften)(Scratch *s, int first, int last, int base, int count) {
+/* Softmax weights, not yet normalized, of rows first .. last - 1 for positions base .. base + count - 1, and times the
+ * scales of the values where those are int8. Hidden ones are exact zeros. */
+ISA static inline __attribute__((always_inline)) void NAMED(soften)(Scratch *s, int first, int last, int base, int count,
+                                                                    int narrow) {
     const f16 hidden = NAMED(splat)(-1e30f), zero = NAMED(splat)(0.0f);
     float highest[MAX_ROWS + 16];
     for (int r = first; r < last; r++) {
-        const float *scores = s->scores + r * SPAN;
+        float *scores = s->scores + r * SPAN;
         const int visible = s->position[r] - base + 1;
+        for (int i = 0; narrow && i < count; i += 16)
+            NAMED(store)(scores + i, NAMED(mul)(NAMED(load)(scores + i), NAMED(load)(s->key_scales + i)));
         f16 top = NAMED(splat)(s->top[r]);
         if (visible >= count)
             for (int i = 0; i < count; i += 16) top = NAMED(higher)(top, NAMED(load)(scores + i));
@@ -168,14 +211,14 @@ ISA static void NAMED(soften)(Scratch *s, int first, int last, int base, int cou
             for (int i = 0; i < count; i += 16) {
                 const f16 e = NAMED(exp2)(NAMED(sub)(NAMED(load)(scores + i), top));
                 sum = NAMED(add)(sum, e);
-                NAMED(store_weights)(s, r, i, e);
+                NAMED(store_weights)(s, r, i, narrow ? NAMED(mul)(e, NAMED(load)(s->value_scales + i)) : e);
             }
         else
             for (int i = 0; i < count; i += 16) {
                 const f16 e = NAMED(exp2)(NAMED(sub)(NAMED(load)(scores + i), top));
-                const f16 seen = NAMED(first_lanes)(visible - i, e, zero);
-                sum = NAMED(add)(sum, seen);
-                NAMED(store_weights)(s, r, i, seen);
+                const f16 worth = narrow ? NAMED(mul)(e, NAMED(load)(s->value_scales + i)) : e;
+                sum = NAMED(add)(sum, NAMED(first_lanes)(visible - i, e, zero));
+                NAMED(store_weights)(s, r, i, NAMED(first_lanes)(visible - i, worth, zero));
             }
         s->top[r] = highest[r];
         s->sum[r] = s->sum[r] * s->fade[r] + NAMED(total)(sum);
@@ -198,6 +241,21 @@ ISA static int NAMED(find_blocks)(const NAMED(Part) *part, int base, int *blocks
     return count;
 }
 
+/* Int8 tiles of a span in bf16, in their place; asks for those `ahead`, which are read next. */
+ISA static void NAMED(widen_tiles)(Scratch *s, const uint16_t **tiles, const uint16_t *const *ahead, int blocks,
+                                   int elements) {
+    for (int b = 0; b < blocks; b++) {
+        uint16_t *to = s->tiles + b * elements;
+        for (int i = 0; i < elements; i += 64) {
+            __builtin_prefetch((const int8_t *)ahead[b] + i);
+            NAMED(widen_int8)(to + i, (const int8_t *)tiles[b] + i);
+            NAMED(widen_int8)(to + i + 32, (const int8_t *)tiles[b] + i + 32);
+        }
+        __builtin_prefetch((const int8_t *)ahead[b] + elements);
+        tiles[b] = to;
+    }
+}
+
 /* One unit: all query heads of a key head; out is [rows][heads][head_dim].
  *
  * Rows pass over the keys in spans on a fixed grid with a running maximum (Milakov and Gimelshein, arXiv:1805.02867;
@@ -205,8 +263,8 @@ ISA static int NAMED(find_blocks)(const NAMED(Part) *part, int base, int *blocks
  * share a span's blocks read them together (Juravsky et al., arXiv:2402.05099). */
 ISA static void NAMED(attend)(const Pass *p, const Layer *layer, const Unit *unit, int head, float *out, Scratch *s) {
     const Model *m = p->model;
-    const int hd = m->head_dim, group = m->heads / m->kv_heads;
-    const size_t width = (size_t)m->heads * hd, block_size = (size_t)m->kv_heads * hd * BLOCK;
+    const int hd = m->head_dim, group = m->heads / m->kv_heads, narrow = m->kv_format == INT8;
+    const size_t width = (size_t)m->heads * hd, tile = tile_bytes(m);
     NAMED(Part) parts[MAX_ROWS];
     int padded = 0, end = 0;
     for (int i = 0; i < unit->segments; i++) {
@@ -237,15 +295,26 @@ ISA static void NAMED(attend)(const Pass *p, const Layer *layer, const Unit *uni
             const int more = base + SPAN < parts[i].end, then = more || head + 1 == m->kv_heads ? head : head + 1;
             NAMED(find_blocks)(&parts[more ? i : 0], more ? base + SPAN : 0, others);
             for (int b = 0; b < count / BLOCK; b++) {
-                const size_t at = (size_t)blocks[b] * block_size + (size_t)head * hd * BLOCK;
-                keys[b] = layer->keys + at;
-                values[b] = layer->values + at;
-                ahead[b] = layer->keys + (size_t)others[b] * block_size + (size_t)then * hd * BLOCK;
+                const size_t at = ((size_t)blocks[b] * m->kv_heads + head) * tile, scales = at + hd * BLOCK;
+                keys[b] = (const uint16_t *)(layer->keys + at);
+                values[b] = (const uint16_t *)(layer->values + at);
+                ahead[b] = (const uint16_t *)(layer->keys + ((size_t)others[b] * m->kv_heads + then) * tile);
+                if (!narrow) continue;
+                NAMED(store)(s->key_scales + b * BLOCK, NAMED(load)((const float *)(layer->keys + scales)));
+                NAMED(store)(s->value_scales + b * BLOCK, NAMED(load)((const float *)(layer->values + scales)));
             }
             const int first = parts[i].row, last = next < unit->segments ? parts[next].row : padded;
-            NAMED(score_span)(s, first, last, hd, keys, values, count / BLOCK);
-            NAMED(soften)(s, first, last, base, count);
-            NAMED(add_values)(s, first, last, hd, values, ahead, count / 2);
+            if (narrow) {
+                NAMED(widen_tiles)(s, keys, values, count / BLOCK, hd * BLOCK);
+                NAMED(score_span)(s, first, last, hd, keys, keys, count / BLOCK);
+                NAMED(soften)(s, first, last, base, count, 1);
+                NAMED(widen_tiles)(s, values, ahead, count / BLOCK, hd * BLOCK);
+                NAMED(add_values)(s, first, last, hd, values, values, count / 2);
+            } else {
+                NAMED(score_span)(s, first, last, hd, keys, values, count / BLOCK);
+                NAMED(soften)(s, first, last, base, count, 0);
+                NAMED(add_values)(s, first, last, hd, values, ahead, count / 2);
+            }
         }
     for (int i = 0; i < unit->segments; i++)
         for (int r = 0; r < parts[i].rows; r++) {
@@ -285,3 +354,4 @@ static const Kernels NAMED(kernels) = {
 #undef ZERO
 #undef LOAD_BIAS
 #undef PREFETCH
+#undef PUT

@@ -1,4 +1,4 @@
-/* Kernels for x86-64 processors: int8, int4 and bf16 linear layers, paged attention over a bf16 cache, and the decoder that
+/* Kernels for x86-64 processors: int8, int4 and bf16 linear layers, paged attention over a cache in bf16 or int8, and the decoder that
  * strings them together. Plain C, called through ctypes, which releases the interpreter's lock; it needs neither
  * Python nor torch.
  *
@@ -45,18 +45,25 @@ typedef struct {
     Linear qkv, output, gate_up, down;          /* gate_up: each panel holds 16 of gate, then the same 16 of up */
     const float *attention_norm, *mlp_norm;     /* [hidden] */
     const float *query_norm, *key_norm;         /* [head_dim] or null */
-    uint16_t *keys;                             /* [blocks][kv_heads][head_dim/2][BLOCK][2] bf16 */
-    uint16_t *values;                           /* [blocks][kv_heads][BLOCK/2][head_dim][2] bf16 */
+    const float *key_shift;                     /* [kv_heads][head_dim], taken from int8 keys, or null */
+    char *keys, *values;                        /* [blocks][kv_heads] tiles */
 } Layer;
 
 typedef struct {
-    int32_t num_layers, hidden, ffn, heads, kv_heads, head_dim;
+    int32_t num_layers, hidden, ffn, heads, kv_heads, head_dim, kv_format;
     float eps;
     const Layer *layers;
     const float *norm;                          /* [hidden] */
     Linear head;
     const float *cosines, *sines;               /* [positions][head_dim/2] */
 } Model;
+
+/* Bytes of a tile, a block of one head: keys [head_dim/2][BLOCK][2] or values [BLOCK/2][head_dim][2], in bf16, or in int8
+ * with fp32 scales [BLOCK] behind them, one a position. */
+static inline size_t tile_bytes(const Model *m) {
+    const size_t elements = (size_t)m->head_dim * BLOCK;
+    return m->kv_format == BF16 ? elements * 2 : elements + BLOCK * sizeof(float);
+}
 
 /* Tokens of one sequence: rows first .. first + length - 1 of the step, at positions start .. */
 typedef struct {
@@ -98,6 +105,8 @@ typedef struct {
     _Alignas(64) float scores[MAX_ROWS * SPAN];
     _Alignas(64) uint16_t weights[MAX_ROWS * SPAN];
     _Alignas(64) float out[MAX_ROWS * MAX_HEAD];
+    _Alignas(64) uint16_t tiles[SPAN * MAX_HEAD];       /* a span's int8 keys, then its values, in bf16: exact */
+    _Alignas(64) float key_scales[SPAN], value_scales[SPAN];
     float top[MAX_ROWS + 16], sum[MAX_ROWS], fade[MAX_ROWS + 16];
     int position[MAX_ROWS];
 } Scratch;

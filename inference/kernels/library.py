@@ -45,13 +45,13 @@ class Linear(ctypes.Structure):
 class Layer(ctypes.Structure):
     _fields_ = (
         *((name, Linear) for name in ("qkv", "output", "gate_up", "down")),
-        *_fields(_address, "attention_norm mlp_norm query_norm key_norm keys values"),
+        *_fields(_address, "attention_norm mlp_norm query_norm key_norm key_shift keys values"),
     )
 
 
 class Model(ctypes.Structure):
     _fields_ = (
-        *_fields(_int, "num_layers hidden ffn heads kv_heads head_dim"),
+        *_fields(_int, "num_layers hidden ffn heads kv_heads head_dim kv_format"),
         ("eps", ctypes.c_float),
         ("layers", ctypes.POINTER(Layer)),
         ("norm", _address),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+import torch
+
 from inference.attention.torch_cpu import TILE, TorchPagedAttention
 from inference.config import EngineConfig
 from inference.kernels.build import KernelsUnavailable
@@ -34,6 +36,7 @@ def build_model(source: WeightSource, config: EngineConfig, *, max_positions: in
                 max_positions=max_positions,
                 num_threads=config.num_threads,
                 instructions="" if config.kernels == "auto" else config.kernels,
+                kv_cache_format=config.kv_cache_format,
             )
         except KernelsUnavailable as error:
             if config.kernels != "auto":
@@ -45,6 +48,7 @@ def build_model(source: WeightSource, config: EngineConfig, *, max_positions: in
         num_blocks=num_blocks,
         block_size=config.block_size,
         device=config.device,
+        dtype=torch.int8 if config.kv_cache_format == "int8" else torch.float32,
         independent_rows=independent,
     )
     decoder = Decoder(

@@ -39,6 +39,7 @@ class Decoder:
     ) -> None:
         self._config = config = source.config
         self._attention, self._device, self.alignment = attention, device, alignment
+        self.kv_cache_bytes = attention.nbytes
         check_tensors(source)
         self._embedding = source.tensor(EMBEDDING).to(device)
         self._layers = [

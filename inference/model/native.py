@@ -1,4 +1,4 @@
-"""The decoder on the compiled kernels: weights in panels, a KV cache in bf16, one call per step.
+"""The decoder on the compiled kernels: weights in panels, a KV cache in bf16 or int8, one call per step.
 
 What always holds: a row of logits depends on its own sequence alone, to the bit, whatever else is in the step and
 however its prompt was cut."""
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from inference.attention.base import Segment
-from inference.config import ModelConfig
+from inference.config import KVCacheFormat, ModelConfig
 from inference.kernels import library, pages
 from inference.kernels.library import BLOCK, GROUP, MAX_HEAD_DIM, MAX_ROWS, InstructionSet, Team, address
 from inference.memory import return_freed_memory
 from inference.model.packing_check import check_layer
-from inference.model.rope import rotations
+from inference.model.rope import mean_rotated, rotations
 from inference.model.source import (
     EMBEDDING,
     NORMS,
@@ -75,6 +75,7 @@ class NativeDecoder:
         max_positions: int,
         num_threads: int = 0,
         instructions: InstructionSet = "",
+        kv_cache_format: KVCacheFormat = "auto",
     ) -> None:
         check_tensors(source)
         self._team = Team(num_threads, instructions)
@@ -82,8 +83,11 @@ class NativeDecoder:
         self._source, self._four_bits = source, weight_format == "int4"
         self._format: PanelFormat = "int8" if weight_format == "int4" else weight_format
         self._kept: list[Tensor | PanelLinear | GroupedPanelLinear] = []
-        shape = (config.num_hidden_layers, num_blocks, config.num_key_value_heads, config.head_dim, BLOCK)
-        self._keys, self._values = (pages.zeros(shape, torch.bfloat16) for _ in range(2))
+        self._narrow = kv_cache_format == "int8"
+        tile = config.head_dim * BLOCK + 4 * BLOCK if self._narrow else 2 * config.head_dim * BLOCK
+        shape = (config.num_hidden_layers, num_blocks, config.num_key_value_heads, tile)
+        self._keys, self._values = (pages.zeros(shape, torch.int8) for _ in range(2))
+        self.kv_cache_bytes = self._keys.nbytes + self._values.nbytes
         self._head, self._embedding = self._read_embedding()
         layers: list[library.Layer] = []
         for index in range(config.num_hidden_layers):
@@ -104,6 +108,7 @@ class NativeDecoder:
             heads=config.num_attention_heads,
             kv_heads=config.num_key_value_heads,
             head_dim=config.head_dim,
+            kv_format=library.INT8 if self._narrow else library.BF16,
             eps=config.rms_norm_eps,
             layers=self._layers,
             norm=self._vector("model.norm.weight"),
@@ -117,7 +122,7 @@ class NativeDecoder:
     @property
     def nbytes(self) -> int:
         """Bytes of weights and of the KV cache."""
-        return sum(item.nbytes for item in self._kept) + self._keys.nbytes + self._values.nbytes
+        return sum(item.nbytes for item in self._kept) + self.kv_cache_bytes
 
     def forward(self, token_ids: Sequence[int], rows: Sequence[int], segments: Sequence[Segment]) -> Tensor:
         """See ``StepModel``."""
@@ -189,8 +194,11 @@ class NativeDecoder:
             for part, names in PROJECTIONS.items()
         }
         norms = {part: self._vector(f"{prefix}.{name}.weight") for part, name in NORMS.items()}
+        bias, shift = optional(self._source, f"{prefix}.self_attn.k_proj.bias"), None
+        if self._narrow and bias is not None and norms["key_norm"] is None:
+            shift = self._keep(mean_rotated(self._config, bias))
         keys, values = address(self._keys[index]), address(self._values[index])
-        return library.Layer(**linears, **norms, keys=keys, values=values)
+        return library.Layer(**linears, **norms, key_shift=shift, keys=keys, values=values)
 
 
 def _interleaved(parts: list[Tensor]) -> Tensor:

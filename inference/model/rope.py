@@ -55,6 +55,14 @@ def rotations(config: ModelConfig, max_positions: int) -> tuple[Tensor, Tensor]:
     return angles.cos() * factor, angles.sin() * factor
 
 
+def mean_rotated(config: ModelConfig, bias: Tensor) -> Tensor:
+    """What a bias of keys ``[kv_heads * head_dim]`` adds to a key on the average of the first 1,024 positions; the same
+    shape. Attention does not change when every key loses the same."""
+    cos, sin = rotations(config, 1024)
+    heads = bias.float().view(1, -1, config.head_dim)
+    return rotate(heads, cos[:, None], sin[:, None]).mean(0).flatten()
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotates heads ``[n, heads, head_dim]`` to their positions, by cosines and sines ``[n, 1, head_dim / 2]``."""
     first, second = x.chunk(2, dim=-1)

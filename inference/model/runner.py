@@ -17,10 +17,11 @@ from inference.scheduling.sequence import Sequence
 class StepModel(Protocol):
     """A decoder with its keys and values. ``alignment``: prompt chunks that do not end their prompt, and prefix
     hits, must end at a multiple of so many tokens, for the promise of the number format to hold. ``exact``: a row of
-    logits depends on its own sequence alone, to the bit, however that is cut."""
+    logits depends on its own sequence alone, to the bit, however that is cut. ``kv_cache_bytes``: of all blocks."""
 
     alignment: int
     exact: bool
+    kv_cache_bytes: int
 
     def forward(self, token_ids: Row[int], rows: Row[int], segments: Row[Segment]) -> Tensor:
         """Computes the tokens of ``segments``, which lie one after another in ``token_ids``; those of length 1
@@ -34,6 +35,7 @@ class ModelRunner:
     def __init__(self, model: StepModel) -> None:
         self._model = model
         self.alignment = model.alignment
+        self.kv_cache_bytes = model.kv_cache_bytes
 
     def speculation(self, asked: int | None) -> int:
         """How many decodes may draft. Where prompts are cut on a grid a verified draft would leave it."""

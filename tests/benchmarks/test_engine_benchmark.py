@@ -61,6 +61,14 @@ def test_ratios_are_taken_pair_by_pair() -> None:
     assert theirs["wall_s"] == 7.0
 
 
+def test_two_precisions_of_ours_are_compared_with_the_first() -> None:
+    runs = [
+        {"engine": "tessera", "precision": precision, "wall_s": wall}
+        for precision, wall in (("int8", 1.0), ("int8+kv8", 2.0), ("int8", 4.0), ("int8+kv8", 12.0))
+    ]
+    assert [row["ours_is_faster_by"] for row in table(runs)] == [1.0, 2.5]
+
+
 def test_a_summary_counts_tokens_and_waits() -> None:
     lines = [record.Timeline(0.0, [1.0, 1.5]), record.Timeline(0.5, [1.0, 1.1, 3.0])]
     result = record.summary(lines, started=0.0, ended=4.0, load_s=2.0, extra={"cached_tokens": 7})

@@ -27,7 +27,7 @@ WIDE = {
     "initializer_range": 0.06,
 }
 NUM_BLOCKS, POSITIONS = 64, 400
-FORMATS = ("bf16", "int8", "int4")
+FORMATS = ("bf16", "int8", "int4", "int8+kv8")
 
 
 def instruction_sets() -> list[str]:
@@ -50,9 +50,11 @@ def wide(request: pytest.FixtureRequest) -> TinyCheckpoint:
 
 
 def native(checkpoint: TinyCheckpoint, weight_format: str, **changes: Any) -> NativeDecoder:
+    weight_format, _, kv = weight_format.partition("+")
     return NativeDecoder(
         checkpoint,
         weight_format,  # type: ignore[arg-type]
+        kv_cache_format="int8" if kv else "auto",
         **({"num_blocks": NUM_BLOCKS, "max_positions": POSITIONS, "num_threads": 2} | changes),
     )
 
@@ -124,8 +126,11 @@ def test_cuts_blocks_threads_and_neighbours_change_no_bit(
     assert torch.equal(mixed, alone[133:])
 
 
-def test_decoding_rows_of_many_sequences_are_those_of_each_alone(wide: TinyCheckpoint) -> None:
-    model = native(wide, "int8")
+@pytest.mark.parametrize("weight_format", ["int8", "int8+kv8"])
+def test_decoding_rows_of_many_sequences_are_those_of_each_alone(
+    wide: TinyCheckpoint, weight_format: str
+) -> None:
+    model = native(wide, weight_format)
     prompts = [tokens(length, seed=length) for length in (1, 15, 16, 17, 127, 128, 129, 200)]
     tables, taken = [], 0
     for prompt in prompts:
@@ -133,7 +138,7 @@ def test_decoding_rows_of_many_sequences_are_those_of_each_alone(wide: TinyCheck
         tables.append(list(range(taken, taken + blocks)))
         taken += blocks
     wanted = [
-        run(native(wide, "int8"), [*prompt, 7], table, [len(prompt) + 1])[-1]
+        run(native(wide, weight_format), [*prompt, 7], table, [len(prompt) + 1])[-1]
         for prompt, table in zip(prompts, tables, strict=True)
     ]
     for prompt, table in zip(prompts, tables, strict=True):
@@ -149,13 +154,14 @@ def test_decoding_rows_of_many_sequences_are_those_of_each_alone(wide: TinyCheck
 
 
 @pytest.mark.parametrize("instructions", SETS)
+@pytest.mark.parametrize("weight_format", ["int8", "int8+kv8"])
 def test_sequences_that_read_shared_blocks_together_compute_what_each_does_alone(
-    wide: TinyCheckpoint, instructions: str
+    wide: TinyCheckpoint, weight_format: str, instructions: str
 ) -> None:
     """Prefixes that end within and at the borders of a span, sequences of several lengths, with and without drafts."""
     prompt, tails = tokens(320), [tokens(count, seed=count) for count in (1, 3, 40, 1, 9, 70)]
     for shared in (1, 8, 9, 20):
-        start, together = shared * 16, native(wide, "int8", instructions=instructions)
+        start, together = shared * 16, native(wide, weight_format, instructions=instructions)
         run(together, prompt[:start], range(shared), [start])
         segments = [
             Segment(start, len(tail), [*range(shared), *range(20 + index * 5, 25 + index * 5)])
@@ -163,7 +169,7 @@ def test_sequences_that_read_shared_blocks_together_compute_what_each_does_alone
         ]
         alone = []
         for segment, tail in zip(segments, tails, strict=True):
-            model = native(wide, "int8", instructions=instructions)
+            model = native(wide, weight_format, instructions=instructions)
             run(model, prompt[:start], segment.block_table, [start])
             alone.append(forward(model, tail, [segment]))
         assert torch.equal(
@@ -177,12 +183,19 @@ def forward(model: NativeDecoder, ids: Sequence[int], segments: Sequence[Segment
         return model.forward(ids, range(len(ids)), segments).clone()
 
 
-def test_what_lies_in_the_cache_beyond_a_sequence_is_never_seen(wide: TinyCheckpoint) -> None:
+@pytest.mark.parametrize("instructions", SETS)
+@pytest.mark.parametrize(
+    ("weight_format", "byte"), [("int8", 0x7E), ("int8+kv8", 0x7F), ("int8+kv8", -1)], ids=str
+)
+def test_what_lies_in_the_cache_beyond_a_sequence_is_never_seen(
+    wide: TinyCheckpoint, weight_format: str, byte: int, instructions: str
+) -> None:
+    """The bytes are 8.4e37 in bf16, 127 times 3.4e38 in int8, and -1 times not-a-number."""
     ids = tokens(90)
-    clean = run(native(wide, "int8"), ids, range(6), [90])
-    dirty = native(wide, "int8")
-    dirty._keys.fill_(3e4)
-    dirty._values.fill_(-3e4)
+    clean = run(native(wide, weight_format, instructions=instructions), ids, range(6), [90])
+    dirty = native(wide, weight_format, instructions=instructions)
+    dirty._keys.fill_(byte)
+    dirty._values.fill_(byte)
     assert torch.equal(run(dirty, ids, range(6), [37, 90]), clean)
 
 

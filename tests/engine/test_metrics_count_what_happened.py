@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from config.samples import labelled, quantile
@@ -128,3 +130,13 @@ HISTOGRAMS = (
     "request_prompt_tokens",
     "request_generation_tokens",
 )
+
+
+@pytest.mark.parametrize(("kept", "vector"), [("auto", 4 * 16), ("int8", 16 + 4)])
+def test_the_cache_says_what_it_takes(
+    llama: TinyCheckpoint, kept: Literal["auto", "int8"], vector: int
+) -> None:
+    """4,096 tokens in three layers of two heads of 16 dimensions, by torch."""
+    metrics = Engine(make_config(kv_cache_format=kept), llama).metrics()
+    assert metrics["kv_cache_bytes"] == 4096 * 2 * 3 * 2 * vector
+    assert any(name.startswith("engine_info") and f'kv_cache="{kept}"' in name for name in metrics)

@@ -34,7 +34,9 @@ class Ledger:
     """In the place of a model. ``chance``: that a call fails, as for want of memory, after half of its work."""
 
     alignment = 1
+    kv_cache_bytes = 0
     exact = False
+    kv_cache_bytes = 0
 
     def __init__(self, chance: random.Random) -> None:
         self.failures = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -28,14 +29,23 @@ def test_thirteen_billion_weights_fit_into_seven_gigabytes_in_four_bits() -> Non
 def test_a_token_of_the_cache_takes_what_its_heads_hold() -> None:
     assert plan(SHAPES["13b"], "int4", 3).keys_and_values == 3 * 2 * 40 * 40 * 128 * 2
     assert plan(SHAPES["70b"], "fp32", 1).keys_and_values == 2 * 80 * 8 * 128 * 4
+    assert plan(SHAPES["13b"], "int4", 3, "int8").keys_and_values == 3 * 2 * 40 * 40 * (128 + 4)
 
 
 @pytest.mark.parametrize("weight_format", ["bf16", "int8", "int4"])
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
-def test_a_model_takes_what_was_planned(family: str, weight_format: str) -> None:
+@pytest.mark.parametrize("kv", ["auto", "int8"])
+def test_a_model_takes_what_was_planned(family: str, weight_format: str, kv: Any) -> None:
     checkpoint = make_checkpoint(family, **WIDE)
-    model = NativeDecoder(checkpoint, weight_format, num_blocks=8, max_positions=16)  # type: ignore[arg-type]
-    planned = plan(checkpoint.config, weight_format, 8 * 16)  # type: ignore[arg-type]
+    model = NativeDecoder(
+        checkpoint,
+        weight_format,  # type: ignore[arg-type]
+        num_blocks=8,
+        max_positions=16,
+        kv_cache_format=kv,
+    )
+    planned = plan(checkpoint.config, weight_format, 8 * 16, kv)  # type: ignore[arg-type]
+    assert planned.keys_and_values == model._keys.nbytes + model._values.nbytes
     assert planned.weights + planned.keys_and_values == pytest.approx(model.nbytes, rel=0.01)
 
 

@@ -1,6 +1,6 @@
 """Our engine. ``python -m benchmarks.engine.peers.tessera MODEL REQUESTS PRECISION``
 
-``PRECISION+nodrafts`` computes every token in a step of its own.
+``PRECISION+nodrafts`` computes every token in a step of its own, ``PRECISION+kv8`` keeps keys and values in int8.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from inference.engine.engine import Engine
 from inference.engine.handle import RequestHandle
 from inference.request import Delta, PromptTokens, SamplingParams, Share
 
-OPTIONS: dict[str, dict[str, Any]] = {"nodrafts": {"speculation": 0}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "nodrafts": {"speculation": 0},
+    "kv8": {"kv_cache_format": "int8"},
+}
 
 
 def main(model: str, file: str, precision: str) -> None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from config.env import env
 from inference import catalog
-from inference.config import ModelConfig
+from inference.config import KVCacheFormat, ModelConfig
 from inference.errors import InferenceError, WeightsMissing
 from inference.loading.checkpoint import load_checkpoint
 from inference.memory import SHAPES, plan
@@ -39,6 +39,9 @@ class Command(BaseCommand):
         )
         memory.add_argument("--format", choices=get_args(WeightFormat), help="One format; all when left out.")
         memory.add_argument("--kv-tokens", type=int, help="Tokens of the cache; those of the settings.")
+        memory.add_argument(
+            "--kv-format", choices=get_args(KVCacheFormat), help="That of the cache; that of the settings."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["action"] == "list":
@@ -46,18 +49,22 @@ class Command(BaseCommand):
                 self.stdout.write(f"{model:32} {self._state(model)}")
             return
         if options["action"] == "memory":
-            self._memory(options["shape"] or env().model, options["format"], options["kv_tokens"])
+            kv_format = options["kv_format"] or env().kv_cache_format
+            self._memory(options["shape"] or env().model, options["format"], options["kv_tokens"], kv_format)
             return
         for name in options["names"] or [env().embedding_model, env().model]:
             self._fetch(name, options["source"])
 
-    def _memory(self, shape: str, only: WeightFormat | None, kv_tokens: int | None) -> None:
+    def _memory(
+        self, shape: str, only: WeightFormat | None, kv_tokens: int | None, kv_format: KVCacheFormat
+    ) -> None:
         tokens = env().kv_cache_tokens if kv_tokens is None else kv_tokens
         config = self._shape(shape)
-        self.stdout.write(f"{shape}, {tokens} tokens of cache; GB of 10^9 bytes")
+        kind = " in int8" if kv_format == "int8" else ""
+        self.stdout.write(f"{shape}, {tokens} tokens of cache{kind}; GB of 10^9 bytes")
         self.stdout.write("format   weights    cache    both")
         for weight_format in [only] if only else get_args(WeightFormat):
-            bytes_ = plan(config, weight_format, tokens)
+            bytes_ = plan(config, weight_format, tokens, kv_format)
             parts = (bytes_.weights, bytes_.keys_and_values, bytes_.weights + bytes_.keys_and_values)
             self.stdout.write(f"{weight_format:6} " + "".join(f"{part / 1e9:9.2f}" for part in parts))
 
