@@ -128,13 +128,13 @@ class NativeDecoder:
         """See ``StepModel``."""
         ids = torch.tensor(token_ids, dtype=torch.int64)
         hidden = self._embedding.gather(ids).contiguous()
-        tables = [torch.tensor(segment.block_table, dtype=torch.int32) for segment in segments]
+        tables = torch.tensor([block for segment in segments for block in segment.block_table], dtype=torch.int32)
         laid = (library.Segment * len(segments))()
-        first = 0
-        for slot, segment, table in zip(laid, segments, tables, strict=True):
-            slot.first, slot.length, slot.start = first, segment.length, segment.start
-            slot.blocks = address(table)
+        first, table = 0, address(tables)
+        for slot, segment in zip(laid, segments, strict=True):
+            slot.first, slot.length, slot.start, slot.blocks = first, segment.length, segment.start, table
             first += segment.length
+            table += len(segment.block_table) * tables.itemsize
         chosen = torch.tensor(rows, dtype=torch.int32)
         logits = torch.empty(len(rows), self._head.n)
         step = library.Step(
