@@ -51,17 +51,19 @@ EXPORT int tessera_select(const char *name) {
     return 0;
 }
 
+enum { MANY_ROWS = 64 };    /* a thread: from here on a weight is read for each part of the rows, which costs less than moving rows */
+
 /* A phase: all rows through a layer. A slice of rows stays in the second-level cache while the panels pass. */
 static void linear(Walk *walk, const Linear *l, const Activations *in, int rows, Output to) {
     const PanelKernel *panel = kernels->panels[l->format];
     const int panels = l->n / PANEL, bytes = l->k * (l->format == BF16 ? 2 : 1);
-    const int slice = (400000 / bytes + 1) / 6 * 6 + 6, units = panels * ((rows + slice - 1) / slice);
+    const int most = (400000 / bytes + 1) / 6 * 6 + 6, parts = rows < MANY_ROWS * walk->parts ? 1 : walk->parts;
+    const int slices = (rows + most * parts - 1) / (most * parts) * parts, units = panels * slices;
     const int batch = panels < 64 || rows > 48 ? 1 : 4;
-    for (int first; (first = take(walk, batch)) < units;) {
-        const int end = first + batch < units ? first + batch : units;
+    for (int first, end; (first = take(walk, units, batch, &end)) >= 0;) {
         for (int u = first; u < end; u++) {
-            int row = u / panels * slice;
-            const int last = row + slice < rows ? row + slice : rows;
+            int row = (int)((long)rows * (u / panels) / slices);
+            const int last = (int)((long)rows * (u / panels + 1) / slices);
             for (; row + 6 <= last; row += 6) panel[6](l, u % panels, in, (size_t)row, to);
             if (row < last) panel[last - row](l, u % panels, in, (size_t)row, to);
         }
@@ -73,8 +75,7 @@ static void linear(Walk *walk, const Linear *l, const Activations *in, int rows,
 enum { ROWS_AT_ONCE = 8, PHASES_OF_LINEAR = 2, PHASES_OF_LAYER = 10, PHASES_OF_HEAD = 2 };
 
 static void quantize_rows(Walk *walk, Pass *p, const float *x, int rows, const Linear *reader) {
-    for (int first; (first = take(walk, ROWS_AT_ONCE)) < rows;) {
-        const int end = first + ROWS_AT_ONCE < rows ? first + ROWS_AT_ONCE : rows;
+    for (int first, end; (first = take(walk, rows, ROWS_AT_ONCE, &end)) >= 0;) {
         for (int row = first; row < end; row++)
             kernels->quantize(x + (size_t)row * reader->k, 1.0f, NULL, reader->k, reader->format, &p->acts, (size_t)row);
         finish(walk, end - first);
@@ -86,8 +87,7 @@ static void quantize_rows(Walk *walk, Pass *p, const float *x, int rows, const L
 static void normalize_rows(Walk *walk, Pass *p, const float *x, const int32_t *chosen, int rows, const float *norm,
                            const Linear *reader) {
     const int batch = chosen ? 1 : ROWS_AT_ONCE;
-    for (int first; (first = take(walk, batch)) < rows;) {
-        const int end = first + batch < rows ? first + batch : rows;
+    for (int first, end; (first = take(walk, rows, batch, &end)) >= 0;) {
         for (int row = first; row < end; row++) {
             const float *from = x + (size_t)(chosen ? chosen[row] : row) * reader->k;
             const float factor = kernels->inverse_rms(from, reader->k, p->model->eps);
@@ -100,18 +100,16 @@ static void normalize_rows(Walk *walk, Pass *p, const float *x, const int32_t *c
 
 static void attend_all(Walk *walk, Pass *p, const Layer *layer) {
     const int rows = p->step->num_rows, kv_heads = p->model->kv_heads;
-    for (int first; (first = take(walk, ROWS_AT_ONCE)) < rows;) {
-        const int end = first + ROWS_AT_ONCE < rows ? first + ROWS_AT_ONCE : rows;
+    for (int first, end; (first = take(walk, rows, ROWS_AT_ONCE, &end)) >= 0;) {
         for (int row = first; row < end; row++)
             kernels->place(p, layer, &p->step->segments[p->row_segment[row]], row);
         finish(walk, end - first);
     }
     leave(walk, rows);
     const int batch = p->num_units < 16 ? 1 : kv_heads;     /* of a unit, which asks for the next head's keys */
-    for (int unit; (unit = take(walk, batch)) < p->num_units * kv_heads; finish(walk, batch))
-        for (int u = unit; u < unit + batch; u++)   /* late tokens first: they take longest */
-            kernels->attend(p, layer, &p->units[p->num_units - 1 - u / kv_heads], u % kv_heads, p->mixed,
-                            &p->scratch[walk->thread]);
+    for (int first, end; (first = take(walk, p->num_units * kv_heads, batch, &end)) >= 0; finish(walk, end - first))
+        for (int u = first; u < end; u++)
+            kernels->attend(p, layer, &p->units[u / kv_heads], u % kv_heads, p->mixed, &p->scratch[walk->thread]);
     leave(walk, p->num_units * kv_heads);
 }
 

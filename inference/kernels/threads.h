@@ -1,6 +1,7 @@
 /* A fixed team of threads that walk through the phases of a step together.
  *
- * A phase is a number of units, each taken by one thread, and is over when all units are done: not when all threads
+ * A phase is a number of units, each taken by one thread: first those of its own part of the phase, so that a part of the
+ * rows stays with one thread and in its cache from phase to phase, then what others have left. It is over when all units are done: not when all threads
  * have come, so that a thread that the system has put aside holds nobody up unless it has a unit in hand. The caller is
  * thread 0. Between steps the others sleep; within a step they spin, and give way to others when a wait takes long.
  */
@@ -29,14 +30,16 @@ struct Team {
     _Alignas(64) atomic_int unfinished;
 };
 
+enum { PARTS = 15 };    /* a phase fills one line of the cache; threads beyond share parts */
+
 struct Phase {
-    _Alignas(64) atomic_int next, done;
+    _Alignas(64) atomic_int done, taken[PARTS];
 };
 
 /* Where one thread is. */
 struct Walk {
     Phase *phase;
-    int thread;
+    int thread, parts;
 };
 
 typedef struct { Team *team; int thread; } Member;
@@ -46,9 +49,17 @@ static void relax(unsigned *spins) {
     else sched_yield();
 }
 
-/* The next `count` units of the present phase, as the first of them. */
-static int take(Walk *walk, int count) {
-    return atomic_fetch_add_explicit(&walk->phase->next, count, memory_order_relaxed);
+/* The next units of the `units` of the present phase, `batch` at most: from the one returned to before `end`. -1: none. */
+static int take(Walk *walk, int units, int batch, int *end) {
+    for (int i = 0; i < walk->parts; i++) {
+        const long part = (walk->thread + i) % walk->parts;
+        const int begin = (int)(units * part / walk->parts), last = (int)(units * (part + 1) / walk->parts);
+        const int first = begin + atomic_fetch_add_explicit(&walk->phase->taken[part], batch, memory_order_relaxed);
+        if (first >= last) continue;
+        *end = first + batch < last ? first + batch : last;
+        return first;
+    }
+    return -1;
 }
 
 /* Says that `count` units taken are done; what they wrote is seen by whoever leaves the phase. */
@@ -75,7 +86,7 @@ static void *member_main(void *argument) {
         int stopping = team->stopping;
         pthread_mutex_unlock(&team->mutex);
         if (stopping) return NULL;
-        Walk walk = {team->phases, member.thread};
+        Walk walk = {team->phases, member.thread, team->size < PARTS ? team->size : PARTS};
         team->work(&walk, team->context);
         atomic_fetch_sub_explicit(&team->unfinished, 1, memory_order_release);
     }
@@ -92,7 +103,7 @@ static void run(Team *team, Work work, void *context, Phase *phases, int num_pha
     team->generation++;
     pthread_cond_broadcast(&team->wake);
     pthread_mutex_unlock(&team->mutex);
-    Walk walk = {phases, 0};
+    Walk walk = {phases, 0, team->size < PARTS ? team->size : PARTS};
     work(&walk, context);
     unsigned spins = 0;
     while (atomic_load_explicit(&team->unfinished, memory_order_acquire)) relax(&spins);

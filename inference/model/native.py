@@ -128,7 +128,9 @@ class NativeDecoder:
         """See ``StepModel``."""
         ids = torch.tensor(token_ids, dtype=torch.int64)
         hidden = self._embedding.gather(ids).contiguous()
-        tables = torch.tensor([block for segment in segments for block in segment.block_table], dtype=torch.int32)
+        tables = torch.tensor(
+            [block for segment in segments for block in segment.block_table], dtype=torch.int32
+        )
         laid = (library.Segment * len(segments))()
         first, table = 0, address(tables)
         for slot, segment in zip(laid, segments, strict=True):
