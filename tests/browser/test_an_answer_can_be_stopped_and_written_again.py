@@ -15,7 +15,9 @@ ENDED = '[data-answer][data-state="answered"], [data-answer][data-state="not_fou
 def test_stop_then_regenerate(open_browser: OpenBrowser) -> None:
     page = open_browser()
     sign_in(page, "alice")
-    page.goto("/o/acme/?q=How+often+does+the+R7+need+maintenance%3F")
+    page.goto(
+        "/o/acme/?q=How+often+does+the+R7+need+maintenance%3F", wait_until="commit"
+    )  # it is over in half a second
     page.get_by_role("button", name="Stop").click()
     page.locator('[data-answer][data-state="stopped"]').wait_for()
     assert page.locator("[data-status]").inner_text() == "Stopped"
@@ -28,7 +30,7 @@ def test_stop_then_regenerate(open_browser: OpenBrowser) -> None:
 def test_a_page_that_the_browser_brings_back_goes_on_with_its_answer(open_browser: OpenBrowser) -> None:
     page = open_browser()
     sign_in(page, "alice")
-    page.goto("/o/acme/?q=How+often+does+the+R7+need+maintenance%3F")
+    page.goto("/o/acme/?q=How+often+does+the+R7+need+maintenance%3F", wait_until="commit")
     page.locator('[data-answer][data-state="streaming"]').wait_for()
     for event in ("pagehide", "pageshow"):
         page.evaluate(f"dispatchEvent(new PageTransitionEvent('{event}', {{persisted: true}}))")

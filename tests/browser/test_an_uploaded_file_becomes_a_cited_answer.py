@@ -11,6 +11,14 @@ from tests.browser.conftest import OpenBrowser, sign_in, upload
 pytestmark = pytest.mark.browser
 
 MULTICOLUMN = Path(__file__).resolve().parents[3] / "shared" / "eval" / "files" / "multicolumn.pdf"
+WATCH = """
+window.lengths = [];
+new MutationObserver(() => {
+  const text = document.querySelector("[data-text].streaming");
+  if (text && text.innerText.length !== window.lengths.at(-1)) window.lengths.push(text.innerText.length);
+}).observe(document, {subtree: true, childList: true, characterData: true, attributes: true});
+"""
+"""Notes how an answer grows, which may be over before a browser test can look."""
 QUESTION = "When does the ferry to Norrsund island depart from pier seven?"
 
 
@@ -23,11 +31,14 @@ def test_from_the_file_to_the_highlighted_passage(
     upload(page, manual, letter, *([MULTICOLUMN] if MULTICOLUMN.exists() else []))
 
     page.get_by_role("link", name="Search", exact=True).click()
+    page.add_init_script(WATCH)
     page.locator("#q").fill(QUESTION)
     page.locator("#q").press("Enter")
-    page.locator("[data-text].streaming").wait_for()
     page.locator('[data-answer][data-state="answered"]').wait_for()
 
+    lengths = page.evaluate("window.lengths")
+    assert len(lengths) > 3, "the answer came piece by piece"
+    assert lengths == sorted(lengths)
     assert page.locator("[data-text] p").count() > 0, "the finished answer is the server's HTML"
     assert "pier seven" in page.locator(".results > li").first.inner_text()
     source = page.locator("[data-sources] a.source", has_text="ferry-manual.pdf").first
