@@ -11,14 +11,27 @@ pytestmark = pytest.mark.browser
 ENDED = '[data-answer][data-state="answered"], [data-answer][data-state="not_found"]'
 
 
+WHEN_ASKED = """
+const Plain = EventSource;
+window.EventSource = class extends Plain {
+  constructor(...given) {
+    super(...given);
+    window.EventSource = Plain;
+    ACT
+  }
+};
+"""
+"""Acts once the answer's events are asked for: it may be over before a browser test can look."""
+
+
 @pytest.mark.timeout(600)
 def test_stop_then_regenerate(open_browser: OpenBrowser) -> None:
     page = open_browser()
     sign_in(page, "alice")
-    page.goto(
-        "/o/acme/?q=How+often+does+the+R7+need+maintenance%3F", wait_until="commit"
-    )  # it is over in half a second
-    page.get_by_role("button", name="Stop").click()
+    page.add_init_script(
+        WHEN_ASKED.replace("ACT", "setTimeout(() => document.querySelector('[data-stop]').click());")
+    )
+    page.goto("/o/acme/?q=How+often+does+the+R7+need+maintenance%3F")
     page.locator('[data-answer][data-state="stopped"]').wait_for()
     assert page.locator("[data-status]").inner_text() == "Stopped"
     page.get_by_role("button", name="Regenerate").click()
@@ -30,11 +43,17 @@ def test_stop_then_regenerate(open_browser: OpenBrowser) -> None:
 def test_a_page_that_the_browser_brings_back_goes_on_with_its_answer(open_browser: OpenBrowser) -> None:
     page = open_browser()
     sign_in(page, "alice")
-    page.goto("/o/acme/?q=How+often+does+the+R7+need+maintenance%3F", wait_until="commit")
-    page.locator('[data-answer][data-state="streaming"]').wait_for()
-    for event in ("pagehide", "pageshow"):
-        page.evaluate(f"dispatchEvent(new PageTransitionEvent('{event}', {{persisted: true}}))")
+    events = """window.met = 0;
+    this.addEventListener("answer.delta", () => {
+      window.met += 1;
+      for (const name of ["pagehide", "pageshow"]) {
+        dispatchEvent(new PageTransitionEvent(name, { persisted: true }));
+      }
+    }, { once: true });"""
+    page.add_init_script(WHEN_ASKED.replace("ACT", events))
+    page.goto("/o/acme/?q=How+often+does+the+R7+need+maintenance%3F")
     page.locator(ENDED).wait_for()
+    assert page.evaluate("window.met") == 1
     assert page.locator("[data-text]").inner_text().strip() != ""
 
 
