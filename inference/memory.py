@@ -61,10 +61,14 @@ class MemoryPlan:
         return self.matrices + self.tables + self.vectors
 
 
+def kv_vector_bytes(head_dim: int, weight_format: WeightFormat, kv_format: KVCacheFormat) -> int:
+    """Of a key or a value of one head. ``auto`` is fp32 beside fp32 weights, else bf16; int8 has an fp32 scale."""
+    return head_dim + 4 if kv_format == "int8" else head_dim * (4 if weight_format == "fp32" else 2)
+
+
 def kv_bytes_per_token(config: ModelConfig, weight_format: WeightFormat, kv_format: KVCacheFormat) -> int:
-    """``auto`` is fp32 beside fp32 weights, else bf16; int8 has an fp32 scale for each key and value of a head."""
-    width = 4 if weight_format == "fp32" else 2
-    vector = config.head_dim + 4 if kv_format == "int8" else config.head_dim * width
+    """Of the keys and values of all heads and layers."""
+    vector = kv_vector_bytes(config.head_dim, weight_format, kv_format)
     return 2 * config.num_hidden_layers * config.num_key_value_heads * vector
 
 

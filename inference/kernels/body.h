@@ -43,6 +43,7 @@ ISA static inline void NAMED(emit)(Output to, size_t row, int column, f16 a, f16
 #define LOAD_BIAS \
     f16 b0 = NAMED(splat)(0.0f), b1 = b0; \
     if (l->bias) { b0 = NAMED(load)(l->bias + column); b1 = NAMED(load)(l->bias + column + 16); }
+/* Four kilobytes ahead: the time that memory takes, at the speed of the loop over six rows. */
 #define PREFETCH(p) __builtin_prefetch((const char *)(p) + 4096); __builtin_prefetch((const char *)(p) + 4160);
 
 #ifdef FEW_REGISTERS
@@ -193,11 +194,8 @@ ISA static inline __attribute__((always_inline)) void NAMED(soften)(Scratch *s, 
         for (int i = 0; narrow && i < count; i += 16)
             NAMED(store)(scores + i, NAMED(mul)(NAMED(load)(scores + i), NAMED(load)(s->key_scales + i)));
         f16 top = NAMED(splat)(s->top[r]);
-        if (visible >= count)
-            for (int i = 0; i < count; i += 16) top = NAMED(higher)(top, NAMED(load)(scores + i));
-        else
-            for (int i = 0; i < count; i += 16)
-                top = NAMED(higher)(top, NAMED(first_lanes)(visible - i, NAMED(load)(scores + i), hidden));
+        for (int i = 0; i < count; i += 16)
+            top = NAMED(higher)(top, NAMED(first_lanes)(visible - i, NAMED(load)(scores + i), hidden));
         highest[r] = NAMED(highest)(top);
     }
     for (int r = first; r < last; r += 16)  /* what it writes behind `last` is of no use and does no harm */
@@ -207,19 +205,12 @@ ISA static inline __attribute__((always_inline)) void NAMED(soften)(Scratch *s, 
         const int visible = s->position[r] - base + 1;
         const f16 top = NAMED(splat)(highest[r]);
         f16 sum = zero;
-        if (visible >= count)
-            for (int i = 0; i < count; i += 16) {
-                const f16 e = NAMED(exp2)(NAMED(sub)(NAMED(load)(scores + i), top));
-                sum = NAMED(add)(sum, e);
-                NAMED(store_weights)(s, r, i, narrow ? NAMED(mul)(e, NAMED(load)(s->value_scales + i)) : e);
-            }
-        else
-            for (int i = 0; i < count; i += 16) {
-                const f16 e = NAMED(exp2)(NAMED(sub)(NAMED(load)(scores + i), top));
-                const f16 worth = narrow ? NAMED(mul)(e, NAMED(load)(s->value_scales + i)) : e;
-                sum = NAMED(add)(sum, NAMED(first_lanes)(visible - i, e, zero));
-                NAMED(store_weights)(s, r, i, NAMED(first_lanes)(visible - i, worth, zero));
-            }
+        for (int i = 0; i < count; i += 16) {
+            const f16 e = NAMED(exp2)(NAMED(sub)(NAMED(load)(scores + i), top));
+            const f16 worth = narrow ? NAMED(mul)(e, NAMED(load)(s->value_scales + i)) : e;
+            sum = NAMED(add)(sum, NAMED(first_lanes)(visible - i, e, zero));
+            NAMED(store_weights)(s, r, i, NAMED(first_lanes)(visible - i, worth, zero));
+        }
         s->top[r] = highest[r];
         s->sum[r] = s->sum[r] * s->fade[r] + NAMED(total)(sum);
     }
@@ -228,7 +219,7 @@ ISA static inline __attribute__((always_inline)) void NAMED(soften)(Scratch *s, 
 /* The rows of one segment in an attention unit. */
 typedef struct {
     const Segment *segment;
-    int token, row, rows, end;  /* its first token; its rows; positions before `end` may be seen */
+    int row, rows, end;     /* its rows; positions before `end` may be seen */
 } NAMED(Part);
 
 /* The blocks of a part's keys and values in a span. Past the end any block will do: it is hidden. */
@@ -270,7 +261,7 @@ ISA static void NAMED(attend)(const Pass *p, const Layer *layer, const Unit *uni
     for (int i = 0; i < unit->segments; i++) {
         const Segment *segment = &p->step->segments[unit->segment + i];
         const int tokens = unit->segments > 1 ? segment->length : unit->tokens, rows = tokens * group;
-        parts[i] = (NAMED(Part)){segment, unit->token, padded, rows, segment->start + unit->token + tokens};
+        parts[i] = (NAMED(Part)){segment, padded, rows, segment->start + unit->token + tokens};
         end = parts[i].end > end ? parts[i].end : end;
         for (int r = 0; r < rows || padded % NAMED(ROW_STEP); r++, padded++) {
             const int used = r < rows ? r : rows - 1, token = unit->token + used / group;
@@ -319,7 +310,7 @@ ISA static void NAMED(attend)(const Pass *p, const Layer *layer, const Unit *uni
     for (int i = 0; i < unit->segments; i++)
         for (int r = 0; r < parts[i].rows; r++) {
             const int row = parts[i].row + r;
-            const size_t token = (size_t)(parts[i].segment->first + parts[i].token + r / group);
+            const size_t token = (size_t)(parts[i].segment->first + unit->token + r / group);
             float *o = out + token * width + (size_t)(head * group + r % group) * hd;
             const f16 whole = NAMED(splat)(1.0f / s->sum[row]);
             for (int d = 0; d < hd; d += 16) NAMED(store)(o + d, NAMED(mul)(whole, NAMED(load)(s->out + row * hd + d)));

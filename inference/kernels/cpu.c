@@ -51,7 +51,8 @@ EXPORT int tessera_select(const char *name) {
     return 0;
 }
 
-enum { MANY_ROWS = 64 };    /* a thread: from here on a weight is read for each part of the rows, which costs less than moving rows */
+/* From so many rows a thread on, a weight is read for each part of the rows, which costs less than moving rows. */
+enum { MANY_ROWS = 64 };
 
 /* A phase: all rows through a layer. A slice of rows stays in the second-level cache while the panels pass. */
 static void linear(Walk *walk, const Linear *l, const Activations *in, int rows, Output to) {
@@ -156,6 +157,16 @@ static void *grab(char **arena, size_t *used, size_t bytes) {
     return at;
 }
 
+static void grab_activations(Activations *to, char **arena, size_t *used, size_t rows, size_t k) {
+    to->q = grab(arena, used, rows * k);
+    to->scale = grab(arena, used, rows * (k / GROUP) * sizeof(float));
+    to->offset = grab(arena, used, rows * (k / GROUP) * sizeof(int32_t));
+    to->half = grab(arena, used, rows * (k / GROUP) * sizeof(int32_t));
+    to->h = grab(arena, used, rows * k * sizeof(uint16_t));
+    to->pairs = grab(arena, used, rows * k * sizeof(int16_t));
+    to->f = grab(arena, used, rows * k * sizeof(float));
+}
+
 static size_t lay_out(Pass *p, char *arena, int threads) {
     const Model *m = p->model;
     const size_t n = (size_t)p->step->num_rows, width = (size_t)m->heads * m->head_dim;
@@ -165,13 +176,7 @@ static size_t lay_out(Pass *p, char *arena, int threads) {
     p->mixed = grab(&arena, &used, n * qkv * sizeof(float));
     p->wide = grab(&arena, &used, n * (size_t)m->ffn * sizeof(float));
     p->q = grab(&arena, &used, n * width * sizeof(uint16_t));
-    p->acts.q = grab(&arena, &used, n * k);
-    p->acts.scale = grab(&arena, &used, n * (k / GROUP) * sizeof(float));
-    p->acts.offset = grab(&arena, &used, n * (k / GROUP) * sizeof(int32_t));
-    p->acts.half = grab(&arena, &used, n * (k / GROUP) * sizeof(int32_t));
-    p->acts.h = grab(&arena, &used, n * k * sizeof(uint16_t));
-    p->acts.pairs = grab(&arena, &used, n * k * sizeof(int16_t));
-    p->acts.f = grab(&arena, &used, n * k * sizeof(float));
+    grab_activations(&p->acts, &arena, &used, n, k);
     p->scratch = grab(&arena, &used, sizeof(Scratch) * (size_t)threads);
     p->phases = grab(&arena, &used, sizeof(Phase) * (size_t)(m->num_layers * PHASES_OF_LAYER + PHASES_OF_HEAD));
     p->units = grab(&arena, &used, (n + (size_t)p->step->num_segments) * sizeof(Unit));
@@ -225,15 +230,8 @@ EXPORT int tessera_forward(Team *team, const Model *model, const Step *step) {
 
 static size_t lay_out_alone(Alone *a, char *arena) {
     const size_t n = (size_t)a->rows, k = (size_t)a->layer->k;
-    Activations *acts = &a->pass.acts;
     size_t used = 0;
-    acts->q = grab(&arena, &used, n * k);
-    acts->scale = grab(&arena, &used, n * (k / GROUP) * sizeof(float));
-    acts->offset = grab(&arena, &used, n * (k / GROUP) * sizeof(int32_t));
-    acts->half = grab(&arena, &used, n * (k / GROUP) * sizeof(int32_t));
-    acts->h = grab(&arena, &used, n * k * sizeof(uint16_t));
-    acts->pairs = grab(&arena, &used, n * k * sizeof(int16_t));
-    acts->f = grab(&arena, &used, n * k * sizeof(float));
+    grab_activations(&a->pass.acts, &arena, &used, n, k);
     a->pass.phases = grab(&arena, &used, sizeof(Phase) * PHASES_OF_LINEAR);
     return used;
 }

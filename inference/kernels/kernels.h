@@ -1,6 +1,6 @@
-/* Kernels for x86-64 processors: int8, int4 and bf16 linear layers, paged attention over a cache in bf16 or int8, and the decoder that
- * strings them together. Plain C, called through ctypes, which releases the interpreter's lock; it needs neither
- * Python nor torch.
+/* Kernels for x86-64 processors: int8, int4 and bf16 linear layers, paged attention over a cache in bf16 or int8, and the
+ * decoder that strings them together. Plain C, called through ctypes, which releases the interpreter's lock; it needs
+ * neither Python nor torch.
  *
  * What always holds: a row of a result depends on the same row of the input and on the row's own sequence alone, and
  * so does the order of the operations that make it. No neighbour in a batch, no cut of a prompt into chunks and no

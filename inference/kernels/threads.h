@@ -1,9 +1,10 @@
 /* A fixed team of threads that walk through the phases of a step together.
  *
  * A phase is a number of units, each taken by one thread: first those of its own part of the phase, so that a part of the
- * rows stays with one thread and in its cache from phase to phase, then what others have left. It is over when all units are done: not when all threads
- * have come, so that a thread that the system has put aside holds nobody up unless it has a unit in hand. The caller is
- * thread 0. Between steps the others sleep; within a step they spin, and give way to others when a wait takes long.
+ * rows stays with one thread and in its cache from phase to phase, then what others have left. It is over when all units
+ * are done: not when all threads have come, so that a thread that the system has put aside holds nobody up unless it has
+ * a unit in hand. The caller is thread 0. Between steps the others sleep; within a step they spin, and give way to others
+ * when a wait takes long.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -49,6 +50,10 @@ static void relax(unsigned *spins) {
     else sched_yield();
 }
 
+static Walk begin(const Team *team, int thread) {
+    return (Walk){team->phases, thread, team->size < PARTS ? team->size : PARTS};
+}
+
 /* The next units of the `units` of the present phase, `batch` at most: from the one returned to before `end`. -1: none. */
 static int take(Walk *walk, int units, int batch, int *end) {
     for (int i = 0; i < walk->parts; i++) {
@@ -86,7 +91,7 @@ static void *member_main(void *argument) {
         int stopping = team->stopping;
         pthread_mutex_unlock(&team->mutex);
         if (stopping) return NULL;
-        Walk walk = {team->phases, member.thread, team->size < PARTS ? team->size : PARTS};
+        Walk walk = begin(team, member.thread);
         team->work(&walk, team->context);
         atomic_fetch_sub_explicit(&team->unfinished, 1, memory_order_release);
     }
@@ -103,7 +108,7 @@ static void run(Team *team, Work work, void *context, Phase *phases, int num_pha
     team->generation++;
     pthread_cond_broadcast(&team->wake);
     pthread_mutex_unlock(&team->mutex);
-    Walk walk = {phases, 0, team->size < PARTS ? team->size : PARTS};
+    Walk walk = begin(team, 0);
     work(&walk, context);
     unsigned spins = 0;
     while (atomic_load_explicit(&team->unfinished, memory_order_acquire)) relax(&spins);

@@ -16,7 +16,7 @@ from inference.attention.base import Segment
 from inference.config import KVCacheFormat, ModelConfig
 from inference.kernels import library, pages
 from inference.kernels.library import BLOCK, GROUP, MAX_HEAD_DIM, MAX_ROWS, InstructionSet, Team, address
-from inference.memory import return_freed_memory
+from inference.memory import kv_vector_bytes, return_freed_memory
 from inference.model.packing_check import check_layer
 from inference.model.rope import mean_rotated, rotations
 from inference.model.source import (
@@ -84,7 +84,7 @@ class NativeDecoder:
         self._format: PanelFormat = "int8" if weight_format == "int4" else weight_format
         self._kept: list[Tensor | PanelLinear | GroupedPanelLinear] = []
         self._narrow = kv_cache_format == "int8"
-        tile = config.head_dim * BLOCK + 4 * BLOCK if self._narrow else 2 * config.head_dim * BLOCK
+        tile = BLOCK * kv_vector_bytes(config.head_dim, weight_format, kv_cache_format)
         shape = (config.num_hidden_layers, num_blocks, config.num_key_value_heads, tile)
         self._keys, self._values = (pages.zeros(shape, torch.int8) for _ in range(2))
         self.kv_cache_bytes = self._keys.nbytes + self._values.nbytes

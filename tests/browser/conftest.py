@@ -11,19 +11,19 @@ import json
 import os
 import shutil
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Request, sync_playwright
+
+from tests.job_rows import statuses
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "a-demo-password-of-the-tests"
@@ -83,7 +83,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     try:
         running = Product(f"http://127.0.0.1:{port}", environment)
         _wait_until_ready(running, process, log)
-        _wait_until_read(var / "tessera.sqlite3")
+        _wait_until_read(var)
         yield running
     finally:
         process.terminate()
@@ -117,16 +117,13 @@ def _wait_until_ready(product: Product, process: subprocess.Popen[bytes], log: P
     pytest.fail(f"The product is not ready: {last}\n{log.read_text(errors='replace')[-4000:]}")
 
 
-def _wait_until_read(database: Path) -> None:
+def _wait_until_read(var: Path) -> None:
     """The models may be there before the demo documents are."""
     until = time.monotonic() + READY_WITHIN_S
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=20)) as rows:
-        while time.monotonic() < until:
-            statuses = [status for (status,) in rows.execute("SELECT status FROM ingestion_ingestionjob")]
-            if statuses and set(statuses) == {"ready"}:
-                return
-            time.sleep(0.2)
-    pytest.fail(f"The demo documents are not ready: {statuses}")
+    while set(found := statuses(var)) != {"ready"}:
+        if time.monotonic() > until:
+            pytest.fail(f"The demo documents are not ready: {found}")
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.job_rows import statuses
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = 10
@@ -92,16 +93,10 @@ def worker(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
-def states(environment: dict[str, str]) -> list[str]:
-    """The status of every job, read past the product, since a process of it takes cores from the worker."""
-    path = Path(environment["TESSERA_VAR_DIR"]) / "tessera.sqlite3"
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=20)) as rows:
-        return [status for (status,) in rows.execute("SELECT status FROM ingestion_ingestionjob")]
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_worker_killed_three_times_loses_and_doubles_nothing(environment: dict[str, str]) -> None:
+    var = Path(environment["TESSERA_VAR_DIR"])
     run(environment, "manage.py", "migrate", "--verbosity", "0")
     run(environment, "-c", PREPARE)
     ready: list[int] = []
@@ -111,14 +106,14 @@ def test_a_worker_killed_three_times_loses_and_doubles_nothing(environment: dict
             wanted = (ready[-1] if ready else 0) + 1
             deadline = time.monotonic() + 120
             while time.monotonic() < deadline:
-                now = states(environment)
+                now = statuses(var)
                 done, working = now.count("ready"), now.count("processing")
                 if done >= wanted and working:
                     break
                 time.sleep(0.02)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            now = states(environment)
+            now = statuses(var)
             killed_in_work += "processing" in now
             ready.append(now.count("ready"))
     assert killed_in_work, "at least one kill must have hit a job in work"
@@ -126,7 +121,7 @@ def test_a_worker_killed_three_times_loses_and_doubles_nothing(environment: dict
     with worker(environment):
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
-            now = states(environment)
+            now = statuses(var)
             if now == ["ready"] * FILES:
                 break
             time.sleep(0.2)
