@@ -9,6 +9,13 @@ from django.db import models
 from search.models import Document, DocumentVersion, TenantModel
 
 
+class Priority(models.IntegerChoices):
+    """The class of a job: what a person waits for goes before what was brought by the thousand."""
+
+    BULK = 0
+    SINGLE = 1
+
+
 class IngestionJob(TenantModel):
     """One version on its way into the index; claimed with a lease, renewed at each stage."""
 
@@ -33,7 +40,7 @@ class IngestionJob(TenantModel):
     stage = models.CharField(max_length=10, choices=Stage.choices, default=Stage.QUEUED)
     done = models.IntegerField(default=0)
     total = models.IntegerField(default=0)
-    priority = models.IntegerField(default=0)
+    priority = models.IntegerField(choices=Priority.choices, default=Priority.SINGLE)
     attempts = models.IntegerField(default=0)
     interruptions = models.IntegerField(default=0)
     furthest = models.IntegerField(default=0)
@@ -41,6 +48,11 @@ class IngestionJob(TenantModel):
     lease_token = models.UUIDField(null=True)
     lease_expires_at = models.DateTimeField(null=True)
     not_before = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    """When a worker last began with it."""
+    stage_since = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    """When it became ready, failed or was cancelled."""
     error_code = models.CharField(max_length=40, blank=True)
     error_message = models.CharField(max_length=500, blank=True)
     error_remedy = models.CharField(max_length=500, blank=True)
@@ -48,10 +60,37 @@ class IngestionJob(TenantModel):
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta(TenantModel.Meta):
-        indexes = [models.Index(fields=["status", "priority", "created_at"])]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(priority__in=Priority.values), name="job_priority_known"
+            )
+        ]
+        indexes = [
+            # The head of an organisation's queue; what is due; what ended lately; what was begun last.
+            models.Index(
+                fields=["organization", "status", "priority", "created_at", "id", "not_before"],
+                name="job_head",
+            ),
+            models.Index(fields=["status", "not_before"], name="job_due"),
+            models.Index(fields=["status", "ended_at"], name="job_ended"),
+            models.Index(fields=["started_at"], name="job_begun"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.document_id} {self.status}"
+
+
+class QueueShare(TenantModel):
+    """How much was worked for an organisation, in seconds of a virtual time (see :mod:`ingestion.shares`)."""
+
+    service = models.FloatField(default=0.0)
+    begun = models.FloatField(default=0.0)
+
+    class Meta(TenantModel.Meta):
+        constraints = [models.UniqueConstraint(fields=["organization"], name="queue_share_once")]
+
+    def __str__(self) -> str:
+        return f"{self.organization_id} {self.service:.1f} s"
 
 
 class IdempotencyKey(TenantModel):
@@ -64,6 +103,7 @@ class IdempotencyKey(TenantModel):
 
     class Meta(TenantModel.Meta):
         constraints = [models.UniqueConstraint(fields=["organization", "key"], name="idempotency_key_once")]
+        indexes = [models.Index(fields=["created_at"], name="idempotency_key_age")]
 
     def __str__(self) -> str:
         return self.key

@@ -1,4 +1,4 @@
-"""A job is given to one worker: by priority, then to who has the fewest running jobs, then by age."""
+"""A job is given to one worker: by class, then to who has the fewest running jobs, then by age."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from django.db import connections
 
 from ingestion import jobs
+from ingestion.models import Priority
 from tenants.models import Organization
 from tests.ingestion.corpus_of_acme import Clock, job_of, set_job, upload
 
@@ -25,10 +26,10 @@ def test_a_claimed_job_is_not_given_out_again(acme: Organization) -> None:
     assert job_of(acme, document).status == "processing"
 
 
-def test_a_higher_priority_goes_first(acme: Organization) -> None:
-    upload(acme, "a.txt", b"first file")
+def test_a_single_upload_goes_before_a_bulk_import(acme: Organization) -> None:
+    first = upload(acme, "a.txt", b"first file")
     urgent = upload(acme, "b.txt", b"second file")
-    set_job(acme, urgent, priority=5)
+    set_job(acme, first, priority=Priority.BULK)
     lease = jobs.claim(clock=Clock())
     assert lease is not None
     assert lease.document_id == urgent.id

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ingestion import deletion, jobs, pipeline
-from ingestion.models import IngestionJob
+from ingestion.models import IngestionJob, Priority
 from search import corpus
 from search.index import open_index
 from search.models import Chunk, Document, DocumentVersion, Page
@@ -113,7 +113,7 @@ def test_a_job_that_names_another_organisations_version_does_nothing(
     ours = upload(acme, content=b"Ours.")
     with tenant_scope(globex):
         version = DocumentVersion.objects.get(document=theirs)
-    set_job(globex, theirs, priority=-1)
+    set_job(globex, theirs, priority=Priority.BULK)
     lease = jobs.claim()
     assert lease is not None
     assert lease.document_id == ours.id

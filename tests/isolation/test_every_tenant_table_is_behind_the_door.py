@@ -16,7 +16,9 @@ OWN = {"tenants.Membership", "tenants.ApiKey"}
 """Tables of ``tenants`` itself: read to find out which organisation is asked for."""
 SYSTEM_SCOPE_CALLERS = {
     "ingestion/admin.py",
+    "ingestion/claiming.py",
     "ingestion/jobs.py",
+    "ingestion/leases.py",
     "tenants/admin.py",
 }
 MAINTENANCE_CALLERS = {"tenants/management/commands/flush.py", "tenants/management/commands/migrate.py"}
