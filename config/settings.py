@@ -52,6 +52,7 @@ def _databases() -> dict[str, Any]:
             "HOST": unquote(url.hostname or ""),
             "PORT": url.port or "",
             "CONN_MAX_AGE": 0,
+            "CONN_HEALTH_CHECKS": True,  # a connection of the pool may have been cut meanwhile
             "OPTIONS": options,
         }
     }

@@ -4,7 +4,8 @@ typed failure.
 What always holds: the child is started by ``subprocess`` without ``preexec_fn`` (the caller has threads),
 with an environment of its own, in a session of its own that is killed whole when the time is up. A child that
 dies, hangs or answers nonsense is an :class:`~ingestion.guards.IngestionFailure`;
-nothing it writes is trusted, and what it leaves in its folder for temporary files is removed.
+nothing it writes is trusted, and what it leaves in its folder for temporary files is removed. A child does not
+outlive its parent, however that ends: it holds one end of a pipe whose other end only the parent has.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -37,6 +40,11 @@ _ENVIRONMENT: Final = {
     "OPENBLAS_NUM_THREADS": "1",  # each thread reserves address space, which RLIMIT_AS counts
     "OMP_NUM_THREADS": "1",
 }
+
+
+SCRATCH: Final = "tessera-read-"
+"""How the folder for a child's temporary files begins."""
+SCRATCH_MARGIN_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,19 @@ def limits() -> Limits:
         wall_s=env.parse_wall_seconds,
         max_pages=env.parse_max_pages,
     )
+
+
+def remove_left_overs(*, now: float) -> int:
+    """Removes the temporary folders of children whose parent was killed: those that are older at ``now`` (seconds
+    since 1970) than any child may get. Returns how many."""
+    oldest = now - limits().wall_s - SCRATCH_MARGIN_SECONDS
+    removed = 0
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with contextlib.suppress(OSError):  # another process removes it too
+            if folder.stat().st_mtime < oldest:
+                shutil.rmtree(folder)
+                removed += 1
+    return removed
 
 
 def parse_file(path: Path, *, filename: str, limits: Limits, password: str | None = None) -> ParsedDocument:
@@ -100,11 +121,12 @@ def find_rectangles(
 def _run(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
     request = {**request, "path": str(Path(request["path"]).resolve()), "limits": dataclasses.asdict(limits)}
     with (
+        _lifeline() as lifeline,
         tempfile.TemporaryFile() as asked,
         tempfile.TemporaryFile() as answered,
-        tempfile.TemporaryDirectory(prefix="tessera-", ignore_cleanup_errors=True) as scratch,
+        tempfile.TemporaryDirectory(prefix=SCRATCH, ignore_cleanup_errors=True) as scratch,
     ):
-        asked.write(json.dumps(request).encode("ascii"))
+        asked.write(json.dumps({**request, "lifeline": lifeline}).encode("ascii"))
         asked.seek(0)
         process = subprocess.Popen(
             [sys.executable, "-P", "-s", "-m", "ingestion.parse_child"],
@@ -115,6 +137,7 @@ def _run(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
             env={**_ENVIRONMENT, "TMPDIR": scratch},
             start_new_session=True,
             close_fds=True,
+            pass_fds=[lifeline],
         )
         try:
             status = process.wait(timeout=limits.wall_s)
@@ -140,6 +163,17 @@ def _run(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
     if not isinstance(result, dict):
         raise IngestionFailure("malformed")
     return result
+
+
+@contextlib.contextmanager
+def _lifeline() -> Iterator[int]:
+    """The end of a pipe that the child gets; it hangs up when this process ends, or leaves the block."""
+    for_child, ours = os.pipe()  # neither is inherited by a program that does not ask for it
+    try:
+        yield for_child
+    finally:
+        os.close(ours)
+        os.close(for_child)
 
 
 def _death(status: int) -> IngestionFailure:

@@ -12,12 +12,22 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.core.files.base import File
 from django.core.files.storage import default_storage
 
+from search import corpus
+from search.models import DocumentVersion
+from tenants.models import Organization
+from tenants.scope import tenant_scope
+
 logger = logging.getLogger(__name__)
+
+
+UNNAMED_AFTER = timedelta(hours=1)
+"""Age at which a file that no row names is one whose upload was cut off between the file and the rows."""
 
 
 def store(organization_id: int, content: File[bytes]) -> str:
@@ -36,6 +46,28 @@ def discard(key: str) -> None:
         default_storage.delete(key)
     except FileNotFoundError:
         logger.info("file %s was already gone", key)
+
+
+def remove_unnamed(*, now: datetime) -> int:
+    """Removes the files that no version names and that are older than :data:`UNNAMED_AFTER`; returns how many."""
+    removed = 0
+    for organization in Organization.objects.all():
+        stored = corpus.stored_files(organization)
+        with tenant_scope(organization):
+            named = set(DocumentVersion.objects.values_list("file", flat=True))
+        for key in sorted(stored - named):
+            if _stored_at(key, now) < now - UNNAMED_AFTER:
+                discard(key)
+                removed += 1
+    return removed
+
+
+def _stored_at(key: str, now: datetime) -> datetime:
+    """``now`` for a file that has gone meanwhile."""
+    try:
+        return default_storage.get_modified_time(key)
+    except FileNotFoundError:
+        return now
 
 
 @contextlib.contextmanager

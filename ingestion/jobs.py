@@ -7,9 +7,11 @@ right to work on it) and :mod:`ingestion.shares` (whose turn it is).
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -33,6 +35,7 @@ from tenants.scope import system_scope, tenant_scope
 
 __all__ = [
     "ALONE_AFTER",
+    "DELETED",
     "MAX_ATTEMPTS",
     "MAX_INTERRUPTIONS",
     "Lease",
@@ -43,7 +46,9 @@ __all__ = [
     "Stopping",
     "cancel",
     "claim",
+    "deletions_cut_off",
     "due_in",
+    "end_for_deletion",
     "enqueue",
     "interrupt_expired",
     "retry",
@@ -51,6 +56,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+DELETED = "deleted"
+"""The code of every job of a document whose deletion has begun."""
 
 
 def due_in(*, clock: Callable[[], datetime] = timezone.now) -> tuple[int, float | None]:
@@ -78,7 +86,7 @@ def retry(*, organization: Organization, document: Document, priority: Priority 
     """Queues the newest failed or cancelled job of a document again; False when there is none."""
     with tenant_scope(organization), transaction.atomic():
         job = IngestionJob.objects.filter(document=document).order_by("-created_at").first()
-        if job is None:
+        if job is None or job.error_code == DELETED:
             return False
         queued = IngestionJob.objects.filter(id=job.id, status__in=[Status.FAILED, Status.CANCELLED]).update(
             status=Status.QUEUED,
@@ -121,6 +129,35 @@ def cancel(*, organization: Organization, document: Document) -> int:
             seconds = sum((now - each).total_seconds() for each in begun if each is not None)
             shares.charge({organization.pk: seconds})
     return cancelled
+
+
+def end_for_deletion(*, organization: Organization, document: Document) -> None:
+    """Marks every job of a document, ended or not, as that of one that is being deleted; a worker stops at its
+    next step. Called inside the transaction that hides the document."""
+    cancel(organization=organization, document=document)
+    now = timezone.now()
+    with tenant_scope(organization):
+        IngestionJob.objects.filter(document=document).update(
+            status=Status.CANCELLED,
+            error_code=DELETED,
+            error_message="This document is being deleted.",
+            error_remedy="Nothing needs to be done.",
+            ended_at=now,
+            updated_at=now,
+        )
+
+
+def deletions_cut_off(
+    *, clock: Callable[[], datetime] = timezone.now
+) -> list[tuple[Organization, uuid.UUID]]:
+    """The documents whose deletion began longer ago than a lease lasts and has not ended."""
+    before = clock() - timedelta(seconds=settings.ENV.lease_seconds)
+    with system_scope("find deletions that were cut off"):
+        marked = IngestionJob.objects.filter(
+            status=Status.CANCELLED, error_code=DELETED, ended_at__lt=before
+        ).select_related("organization")
+        found = {job.document_id: job.organization for job in marked}
+    return [(organization, document_id) for document_id, organization in found.items()]
 
 
 def wake_workers(count: int = 1) -> None:

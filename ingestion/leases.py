@@ -112,6 +112,13 @@ class Lease:
             not_before=self.clock() + timedelta(seconds=seconds),
         )
 
+    def let_go(self) -> None:
+        """Ends the lease now, as if this worker had been killed: an interruption. Quiet when the job is gone."""
+        with tenant_scope(self.organization):
+            IngestionJob.objects.filter(
+                id=self.job_id, lease_token=self.token, status=Status.PROCESSING
+            ).update(lease_expires_at=self.clock())
+
     def fail(self, *, code: str, message: str, remedy: str) -> None:
         """Counts an attempt: queued again with back-off, or failed for good. Quiet when the job is gone."""
         with tenant_scope(self.organization):

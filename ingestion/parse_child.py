@@ -2,17 +2,19 @@
 
 Started by :mod:`ingestion.child` as ``python -m ingestion.parse_child`` with the request on stdin. What
 always holds: the limits are set before any parser is imported; no socket is connected and no program started;
-neither Django nor torch is imported. The answer goes to the file that was stdout, under RLIMIT_FSIZE.
+neither Django nor torch is imported; it ends with the process that started it. The answer goes to the file that was stdout, under RLIMIT_FSIZE.
 """
 
 from __future__ import annotations
 
 import base64
 import dataclasses
+import fcntl
 import json
 import logging
 import os
 import resource
+import select
 import sys
 import warnings
 from pathlib import Path
@@ -29,6 +31,20 @@ _FORBIDDEN = (
     "os.system",
     "os.fork",
 )
+
+
+def end_with_parent(lifeline: int) -> None:
+    """Lets the system end this process (SIGIO, which nothing here handles) as soon as the other end of the pipe
+    ``lifeline`` is closed, which it is when the parent dies. Ends it at once where that has happened already.
+
+    PR_SET_PDEATHSIG would also fire when the *thread* that started this process ends.
+    """
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    hung_up = select.poll()
+    hung_up.register(lifeline, 0)  # POLLHUP is always told
+    if hung_up.poll(0):
+        os._exit(1)
 
 
 def limit_process(limits: Limits) -> None:
@@ -73,6 +89,7 @@ def _act(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
 def main() -> int:
     """Answers one request. The exit status is 0 also for a typed failure; 1 means no answer was written."""
     request = json.load(sys.stdin)
+    end_with_parent(request["lifeline"])
     limits = Limits(**request["limits"])
     limit_process(limits)
     sys.addaudithook(_forbid)

@@ -18,7 +18,7 @@ from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -91,6 +91,9 @@ def _attempt(lease: Lease) -> None:
         lease.fail(
             code="file_missing", message="The uploaded file is no longer there.", remedy="Upload it again."
         )
+    except (OperationalError, InterfaceError):
+        logger.exception("job %s: the database failed", lease.job_id)
+        _let_go(lease)
     except Exception:
         logger.exception("job %s failed", lease.job_id)
         lease.fail(
@@ -258,19 +261,20 @@ def remove_left_overs() -> None:
 
 
 def _remove_replaced(organization: Organization, document_id: uuid.UUID) -> None:
-    """Removes the versions of a document that are older than the published one: the points, then the rows, then
-    file and pictures of each."""
+    """Removes the versions of a document that are older than the published one: points, pictures and file of each,
+    then its rows, by which a sweep finds what was left when this was cut off."""
     with tenant_scope(organization):
         older = Q(document_id=document_id, created_at__lt=F("document__published__created_at"))
         replaced = list(DocumentVersion.objects.filter(older))
     for version in replaced:
         corpus.unindex_version(organization, version.id)
+        page_images.forget(organization, version.id)
+        files.discard(version.file)
         with tenant_scope(organization), transaction.atomic():
             # A worker may be writing its passages: they are waited for, and go with it.
             DocumentVersion.objects.select_for_update().filter(id=version.id).first()
             DocumentVersion.objects.filter(id=version.id).delete()
-        files.discard(version.file)
-        page_images.forget(organization, version.id)
+        page_images.forget(organization, version.id)  # one that was being made meanwhile
 
 
 def _take_back_what_nobody_wants(lease: Lease) -> None:
@@ -292,6 +296,16 @@ def _put_back(lease: Lease, seconds: float) -> None:
         lease.put_back(seconds=seconds)
     except LeaseLost:
         logger.info("job %s ended elsewhere before it was put back", lease.job_id)
+
+
+def _let_go(lease: Lease) -> None:
+    """Counts an interruption, not an attempt: a database that went away says nothing about the file."""
+    if not connection.is_usable():
+        connection.close()  # the next statement opens another
+    try:
+        lease.let_go()
+    except (OperationalError, InterfaceError):
+        logger.warning("job %s waits until its lease runs out", lease.job_id)
 
 
 _REPLACED = dict.fromkeys((0, *range(0xD800, 0xE000)), "\ufffd")

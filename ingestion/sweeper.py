@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from ingestion import jobs, pipeline
+from ingestion import child, deletion, files, jobs, pipeline
 from search.index.errors import IndexFailure
 
 logger = logging.getLogger(__name__)
@@ -19,19 +19,20 @@ logger = logging.getLogger(__name__)
 MOST_WAKE_UPS = 8
 """A worker that wakes up works until nothing is due, so a few messages are enough for any queue."""
 LEFT_OVERS_EVERY = timedelta(hours=1)
-"""How often a process looks for versions that a killed worker left; the first time at its first sweep."""
+"""How often a process looks for what killed processes left; the first time at its first sweep."""
 
 _looked_at: datetime | None = None
 
 
 def sweep(*, clock: Callable[[], datetime] = timezone.now) -> int:
-    """Takes expired leases back and sends a wake-up for each due job, up to eight; returns how many. Now and then
-    also removes what is left of replaced versions."""
+    """Takes expired leases back and sends a wake-up for each due job, up to eight; returns how many. Ends deletions
+    that were cut off, and now and then removes whatever else killed processes left."""
     jobs.interrupt_expired(clock=clock)
     due, _ = jobs.due_in(clock=clock)
     count = min(due, MOST_WAKE_UPS)
     if count:
         jobs.wake_workers(count)
+    deletion.finish_deletions(clock=clock)
     _clear_up(clock())
     return count
 
@@ -42,6 +43,8 @@ def _clear_up(now: datetime) -> None:
         return
     try:
         pipeline.remove_left_overs()
+        files.remove_unnamed(now=now)
+        child.remove_left_overs(now=now.timestamp())
         _looked_at = now
     except IndexFailure:
         logger.exception("replaced versions are still there; the next sweep tries again")

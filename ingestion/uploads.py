@@ -231,7 +231,7 @@ def _target(upload: _Upload) -> Document | None:
         no_key=True, of=("self",)
     )  # a deletion waits, or is waited for
     if upload.replaces is not None:
-        document = documents.filter(id=upload.replaces).first()
+        document = documents.filter(id=upload.replaces).exclude(jobs__error_code=jobs.DELETED).first()
         if document is None:
             raise UploadRefused(
                 "not_found", "There is no such document.", "It may have been deleted; upload it as new.", 404
@@ -244,7 +244,8 @@ def _target(upload: _Upload) -> Document | None:
 
 def _version_with(sha256: str, document: Document | None, *, anywhere: bool) -> DocumentVersion | None:
     """A version with this content that is published or on its way: of the document, or of any."""
-    versions = DocumentVersion.objects.filter(sha256=sha256).select_related("document")
+    versions = DocumentVersion.objects.filter(sha256=sha256).exclude(job__error_code=jobs.DELETED)
+    versions = versions.select_related("document")
     if not anywhere:
         if document is None:
             return None

@@ -114,7 +114,7 @@ def residue(organization: Organization, document_id: UUID) -> dict[str, int]:
         }
         points -= set(Chunk.objects.exclude(of_version).values_list("id", flat=True).iterator())
         files = set(DocumentVersion.objects.exclude(document_id=document_id).values_list("file", flat=True))
-    return {**rows, "points": len(points), "files": len(_stored(organization) - files)}
+    return {**rows, "points": len(points), "files": len(stored_files(organization) - files)}
 
 
 def batches_of_points(organization: Organization, *, version_id: UUID | None = None) -> Iterator[list[Point]]:
@@ -176,7 +176,7 @@ def _forget_citations(document_id: UUID) -> None:
         turn.save(update_fields=["citations", "sources"])
 
 
-def _stored(organization: Organization) -> set[str]:
+def stored_files(organization: Organization) -> set[str]:
     """The keys of all files of the organisation, which lie in the folder named after its id."""
     folder = str(organization.pk)
     try:

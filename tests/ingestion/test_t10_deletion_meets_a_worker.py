@@ -78,7 +78,7 @@ def test_the_file_of_a_version_that_comes_in_meanwhile(
 
     with monkeypatch.context() as slow:
         slow.setattr(default_storage, "delete", a_version_comes_in)
-        assert deletion.delete_document(organization=acme, document_id=document.id)
+        assert corpus.remove_document(acme, document.id)
     assert not any(corpus.residue(acme, document.id).values())
 
 
