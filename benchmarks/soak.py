@@ -373,7 +373,7 @@ class Soak:
             waiting=int(metrics["num_requests_waiting"]),
             running=int(metrics["num_requests_running"]),
             kv_blocks_used=int(metrics["kv_blocks_used"]),
-            finished=int(metrics["requests_finished_total"]),
+            finished=int(metrics["e2e_request_latency_seconds_count"]),
         )
 
 

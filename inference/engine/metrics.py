@@ -18,20 +18,12 @@ from inference.scheduling.fair_queue import FairQueue
 from inference.scheduling.scheduler import Scheduler
 from inference.scheduling.sequence import Sequence
 
-
-def _bounds(text: str) -> tuple[float, ...]:
-    return tuple(map(float, text.split()))
-
-
-_TOKENS = _bounds("1 2 5 10 20 50 100 200 500 1000 2000 5000 10000 20000 50000 100000")
-_LATENCIES = _bounds("0.3 0.5 0.8 1 1.5 2 2.5 5 10 15 20 30 40 50 60 120 240 480 960")
+_TOKENS = "1 2 5 10 20 50 100 200 500 1000 2000 5000 10000 20000 50000 100000"
+_LATENCIES = "0.3 0.5 0.8 1 1.5 2 2.5 5 10 15 20 30 40 50 60 120 240 480 960"
+_FIRST = "0.001 0.005 0.01 0.02 0.04 0.06 0.08 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10 20 40 80"
 HISTOGRAMS = {
-    "time_to_first_token_seconds": _bounds(
-        "0.001 0.005 0.01 0.02 0.04 0.06 0.08 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10 20 40 80"
-    ),
-    "inter_token_latency_seconds": _bounds(
-        "0.01 0.025 0.05 0.075 0.1 0.15 0.2 0.3 0.4 0.5 0.75 1 2.5 5 7.5 10 20 40"
-    ),
+    "time_to_first_token_seconds": _FIRST,
+    "inter_token_latency_seconds": "0.01 0.025 0.05 0.075 0.1 0.15 0.2 0.3 0.4 0.5 0.75 1 2.5 5 7.5 10 20 40",
     "e2e_request_latency_seconds": _LATENCIES,
     "request_queue_time_seconds": _LATENCIES,
     "request_prefill_time_seconds": _LATENCIES,
@@ -81,9 +73,9 @@ def sample(name: str, **labels: str) -> str:
 class Histogram:
     """Counts of observations up to each bound."""
 
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
+    def __init__(self, bounds: str) -> None:
+        self._bounds = [*map(float, bounds.split())]
+        self._counts = [0] * (len(self._bounds) + 1)
         self._sum = 0.0
 
     def observe(self, value: float, times: int = 1) -> None:
@@ -105,7 +97,6 @@ class EngineCounters:
     prompt_tokens_total: int = 0
     generation_tokens_total: int = 0
     steps_total: int = 0
-    steps_with_multiple_decodes_total: int = 0
     max_decodes_in_a_step: int = 0
     step_seconds_total: float = 0.0
     computed_tokens_total: int = 0
@@ -124,7 +115,6 @@ class EngineCounters:
         self.steps_total += 1
         self.step_seconds_total += seconds
         self.computed_tokens_total += tokens
-        self.steps_with_multiple_decodes_total += decodes > 1
         self.max_decodes_in_a_step = max(self.max_decodes_in_a_step, decodes)
         if now - self._marks[-1][0] >= RATE_WINDOW_S / 20:
             self._marks.append((now, self.computed_tokens_total, self.generation_tokens_total))
@@ -186,11 +176,7 @@ class EngineCounters:
         return values
 
     def as_dict(self) -> dict[str, float]:
-        values: dict[str, float] = {
-            "requests_finished_total": float(self.ends.total()),
-            "requests_aborted_total": float(self.ends["abort"]),
-            "requests_failed_total": float(self.ends["error"]),
-        }
+        values: dict[str, float] = {}
         for name in self.__slots__:
             value = getattr(self, name)
             if isinstance(value, int | float):

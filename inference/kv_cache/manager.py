@@ -30,10 +30,6 @@ class KVCacheManager:
         self.alignment = lcm(alignment, block_size)
 
     @property
-    def capacity_tokens(self) -> int:
-        return self.pool.num_blocks * self.block_size
-
-    @property
     def usage(self) -> float:
         """The used part of all blocks, 0 to 1; cached blocks count as unused."""
         return self.pool.num_used / self.pool.num_blocks

@@ -191,7 +191,7 @@ class NativeDecoder:
         prefix = f"model.layers.{index}"
         linears = {
             part: self._pack(
-                [f"{prefix}.{name}" for name in names], _interleaved if part == "gate_up" else torch.cat
+                [f"{prefix}.{name}" for name in names], interleave if part == "gate_up" else torch.cat
             )
             for part, names in PROJECTIONS.items()
         }
@@ -201,7 +201,3 @@ class NativeDecoder:
             shift = self._keep(mean_rotated(self._config, bias))
         keys, values = address(self._keys[index]), address(self._values[index])
         return library.Layer(**linears, **norms, key_shift=shift, keys=keys, values=values)
-
-
-def _interleaved(parts: list[Tensor]) -> Tensor:
-    return interleave(*parts)

@@ -7,7 +7,7 @@ on SmolLM2-135M that costs a third of the perplexity that one scale per token co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -145,7 +145,8 @@ def from_tensor(weight: Tensor) -> RowReader:
     return lambda first, last: weight[first:last]
 
 
-def interleave(gate: Tensor, up: Tensor) -> Tensor:
-    """``[ffn, ...]`` twice -> ``[2 ffn, ...]``: sixteen rows of ``gate``, the same sixteen of ``up``, and so on."""
-    shape = (-1, PANEL // 2, *gate.shape[1:])
-    return torch.stack((gate.view(shape), up.view(shape)), dim=1).reshape(-1, *gate.shape[1:])
+def interleave(parts: Sequence[Tensor]) -> Tensor:
+    """Gate and up, ``[ffn, ...]`` each -> ``[2 ffn, ...]``: sixteen rows of one, the same sixteen of the other, and so
+    on."""
+    rest = parts[0].shape[1:]
+    return torch.stack([part.view(-1, PANEL // 2, *rest) for part in parts], dim=1).reshape(-1, *rest)

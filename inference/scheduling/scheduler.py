@@ -156,16 +156,20 @@ class Scheduler:
                 step[sequence] = 1
 
     def _must_share(self, sequence: Sequence, others: list[Sequence]) -> bool:
-        """Whether a running prompt must leave budget to another, running or next in the queue."""
-        if any(
-            item.priority == sequence.priority and item.num_uncomputed < sequence.num_uncomputed
-            for item in others
-        ):
-            return True
+        """Whether a running prompt must leave budget to a shorter one, running or next in the queue. For a share's only
+        running request somebody waits: it is not held up by the many of another."""
+        key, sole = sequence.share.key, not self._has_others(sequence)
         head = self.waiting.head(self.kv.find)
-        if head is None or head.priority > sequence.priority:
-            return False
-        return head.num_tokens - self.kv.find(head) * self.kv.block_size < sequence.num_uncomputed
+        return any(
+            item.priority <= sequence.priority
+            and item.num_tokens - self._ready(item) < sequence.num_uncomputed
+            and not (sole and item.share.key != key and self._has_others(item))
+            for item in (*others, *([head] if head else []))
+        )
+
+    def _ready(self, sequence: Sequence) -> int:
+        """How many tokens need no computing: those that were computed, or that are cached for a waiting request."""
+        return sequence.num_computed or self.kv.find(sequence) * self.kv.block_size
 
     def _schedule_prompt(self, step: Step, sequence: Sequence, *, halved: bool = False) -> None:
         """Adds the next chunk of a running prompt, or makes it larger, if the budget left allows one."""

@@ -68,7 +68,7 @@ def test_all_callers_are_told_and_the_next_are_served_as_before(engine: Engine, 
     assert end.usage.cached_tokens == 0, "the prefix cache survived books that may be wrong"
     metrics = engine.metrics()
     assert metrics["engine_restarts_total"] == 1
-    assert metrics["requests_failed_total"] == 5
+    assert metrics['request_success_total{finished_reason="error"}'] == 5
     assert metrics["num_requests_waiting"] == metrics["num_requests_running"] == metrics["queued_tokens"] == 0
     engine.stop()
     engine.check_integrity()

@@ -81,7 +81,7 @@ def test_a_share_fills_at_most_half_of_the_queue(llama: TinyCheckpoint) -> None:
     assert refusal.value.retry_after_s >= 1
     assert engine.metrics()["num_requests_waiting"] == 8
     drive(engine)
-    assert engine.metrics()["requests_finished_total"] == 8
+    assert engine.metrics()["e2e_request_latency_seconds_count"] == 8
     submit(engine, SHORT, share=ACME)
 
 

@@ -89,7 +89,7 @@ def test_a_slow_reader_does_not_hold_up_the_others(engine: Engine) -> None:
 def test_leaving_a_loop_early_aborts(engine: Engine) -> None:
     for _event in submit(engine, PROMPTS[0], greedy(390)):
         break
-    wait_until(lambda: engine.metrics()["requests_aborted_total"] == 1)
+    wait_until(lambda: engine.metrics()['request_success_total{finished_reason="abort"}'] == 1)
 
 
 def test_closing_an_async_iterator_aborts(engine: Engine) -> None:
@@ -99,7 +99,7 @@ def test_closing_an_async_iterator_aborts(engine: Engine) -> None:
         await iterator.aclose()
 
     asyncio.run(read_one())
-    wait_until(lambda: engine.metrics()["requests_aborted_total"] == 1)
+    wait_until(lambda: engine.metrics()['request_success_total{finished_reason="abort"}'] == 1)
 
 
 def test_a_cancelled_coroutine_aborts(engine: Engine) -> None:
@@ -115,7 +115,7 @@ def test_a_cancelled_coroutine_aborts(engine: Engine) -> None:
             await task
 
     asyncio.run(cancel())
-    wait_until(lambda: engine.metrics()["requests_aborted_total"] == 1)
+    wait_until(lambda: engine.metrics()['request_success_total{finished_reason="abort"}'] == 1)
 
 
 def test_aborting_twice_is_aborting_once(llama: TinyCheckpoint) -> None:

@@ -69,6 +69,26 @@ def test_two_partial_prompts_may_both_be_running_already() -> None:
     assert 0 < long.num_computed < 1000
 
 
+def test_a_flood_takes_nothing_from_the_only_prompt_of_another_share() -> None:
+    scheduler = make(512)
+    for number in range(3):
+        add(scheduler, f"flood {number}", 200)
+    assert step(scheduler) == {"flood 0": 200, "flood 1": 200, "flood 2": 112}
+    add(scheduler, "only", 1400, share="globex")
+    decodes = {"flood 0": 1, "flood 1": 1}
+    assert step(scheduler) == {**decodes, "only": 510}
+    assert step(scheduler) == {**decodes, "only": 510}, "although those of the flood are shorter"
+    assert step(scheduler) == {**decodes, "only": 380, "flood 2": 88}
+
+
+def test_the_only_prompts_of_two_shares_go_side_by_side() -> None:
+    scheduler = make(512)
+    add(scheduler, "long", 2000)
+    step(scheduler)
+    add(scheduler, "short", 400, share="globex")
+    assert step(scheduler) == {"long": 256, "short": 256}
+
+
 def test_equals_go_one_after_the_other() -> None:
     scheduler = make(512)
     add(scheduler, "one", 1000)

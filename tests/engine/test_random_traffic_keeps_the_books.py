@@ -68,7 +68,7 @@ def test_random_submits_aborts_and_preemptions_lose_no_block_and_no_request(
     assert metrics["num_preemptions_total"] > 0, "the traffic was too light to preempt anybody"
     assert metrics["prefix_cache_hits"] > 0
     assert refused > 0
-    assert metrics["requests_finished_total"] == len(handles)
+    assert metrics["e2e_request_latency_seconds_count"] == len(handles)
     assert metrics["kv_cache_usage_perc"] == 0
     assert metrics["num_requests_waiting"] == metrics["num_requests_running"] == 0
     assert bool(drafts) == (metrics["spec_decode_num_accepted_tokens_total"] > 0)

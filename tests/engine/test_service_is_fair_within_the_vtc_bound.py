@@ -72,7 +72,7 @@ class Simulation:
 
     @property
     def bound(self) -> float:
-        held = min(SLOTS * (LONGEST_PROMPT + LONGEST_OUTPUT), self.kv.capacity_tokens)
+        held = min(SLOTS * (LONGEST_PROMPT + LONGEST_OUTPUT), self.kv.pool.num_blocks * self.kv.block_size)
         largest = max(PROMPT_TOKEN_COST * LONGEST_PROMPT, OUTPUT_TOKEN_COST * held)
         return 2 * largest / min(tenant.weight for tenant in self.tenants)
 

@@ -174,6 +174,5 @@ def test_metrics_tell_what_ran_together(llama: TinyCheckpoint) -> None:
     assert metrics["generation_tokens_total"] == 20
     assert metrics["prefix_cache_queries"] == 40
     assert metrics["steps_total"] == 10
-    assert metrics["steps_with_multiple_decodes_total"] == 9
     assert metrics["max_decodes_in_a_step"] == 2
     assert metrics["num_requests_running"] == metrics["num_requests_waiting"] == 0

@@ -138,7 +138,7 @@ def test_an_async_reader_gets_the_same_events(engine: Engine, remote: RemoteGene
 def test_an_abort_reaches_the_engine_and_ends_the_request_once(
     engine: Engine, remote: RemoteGenerator
 ) -> None:
-    aborted = engine.metrics()["requests_aborted_total"]
+    aborted = engine.metrics()['request_success_total{finished_reason="abort"}']
     params = SamplingParams(max_tokens=900, ignore_eos=True)
     handle = remote.submit(remote.render_chat(QUESTION), params, share=ALICE)
     events = iter(handle)
@@ -147,7 +147,7 @@ def test_an_abort_reaches_the_engine_and_ends_the_request_once(
     handle.abort()
     rest = list(events)
     assert [event.reason for event in rest if isinstance(event, Finished)] == ["aborted"]
-    _until(lambda: engine.metrics()["requests_aborted_total"] == aborted + 1)
+    _until(lambda: engine.metrics()['request_success_total{finished_reason="abort"}'] == aborted + 1)
     assert engine.metrics()["num_requests_running"] == 0
 
 

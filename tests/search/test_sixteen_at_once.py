@@ -82,7 +82,6 @@ def test_sixteen_answers_share_steps_and_nothing_else(
 
     metrics = real_models.generator.metrics()
     assert metrics["max_decodes_in_a_step"] >= 4, metrics
-    assert metrics["steps_with_multiple_decodes_total"] > 10, metrics
     declined = {
         name: answer["answer"] for name, answer in answers.items() if CANARIES[name] not in answer["answer"]
     }

@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import httpx
@@ -183,21 +184,18 @@ class RemoteGenerator(Tokenizing):
 
     def metrics(self) -> dict[str, float]:
         """Our service's counters and gauges, and always what is known here of the way to the server."""
-
-        def here(name: str, **labels: str) -> str:
-            return sample(f"remote_{name}", remote=self.url, **labels)
-
+        here = partial(sample, remote=self.url)
         values = {
-            here("breaker", state=self.breaker.state): 1.0,
-            here("retries_total"): float(self._attempts.retries),
+            here("remote_breaker", state=self.breaker.state): 1.0,
+            here("remote_retries_total"): float(self._attempts.retries),
         }
         if self._turns is None:
             values.update(self._ask("/live")["metrics"])
             return values
         values |= {
-            here("requests_running"): float(self._turns.running),
-            here("requests_waiting"): float(self._turns.gate.num_requests),
-            here("queued_tokens"): float(self._turns.gate.num_tokens),
+            here("remote_requests_running"): float(self._turns.running),
+            here("remote_requests_waiting"): float(self._turns.gate.num_requests),
+            here("remote_queued_tokens"): float(self._turns.gate.num_tokens),
         }
         return values | shares(self._turns.queue, remote=self.url)
 
