@@ -112,7 +112,27 @@ class Env(BaseSettings):
     max_upload_mb: int = Field(100, description="Largest upload, in megabytes.")
     parse_memory_mb: int = Field(1024, description="Memory limit of the parsing process, in megabytes.")
     parse_wall_seconds: int = Field(90, description="Time limit of parsing one file, in seconds.")
-    parse_max_pages: int = Field(2000, description="Most pages of one file.")
+    parse_cpu_seconds: int = Field(60, description="Processor time limit of parsing one file, in seconds.")
+    parse_max_pages: int = Field(2000, description="Most pages, slides or sheets of one file.")
+    parse_max_characters: int = Field(20_000_000, description="Most characters of text of one file.")
+    parse_max_archive_ratio: int = Field(
+        200,
+        description="Most that an archive (docx, xlsx, EPUB, ...) may unpack to, in times its packed size.",
+    )
+    parse_max_unpacked_mb: int = Field(512, description="Most that an archive may unpack to, in megabytes.")
+    parse_max_archive_entries: int = Field(10_000, description="Most entries of an archive.")
+    parse_max_nesting: int = Field(3, description="How deep messages attached to messages are read.")
+    parse_max_attachments: int = Field(100, description="Most attachments of one message.")
+    ocr_max_pages: int = Field(
+        100,
+        description="Most pages without text of one file that are read from their pictures (OCR); 0: none.",
+    )
+    ocr_page_seconds: int = Field(
+        60, description="Time limit of reading one page from its picture, in seconds."
+    )
+    ocr_memory_mb: int = Field(
+        1536, description="Memory limit of the process that reads pages from their pictures, in megabytes."
+    )
     lease_seconds: int = Field(60, description="A job whose worker was silent for so long is taken over.")
     sweep_seconds: int = Field(15, description="How often the sweeper looks for jobs that nobody works on.")
     signup: bool = Field(False, description="Whether strangers may create an account.")

@@ -1,49 +1,29 @@
-"""Starts the limited child process that reads a file, and turns whatever becomes of it into a value or a
-typed failure.
+"""What is asked of the limited child process: a file's document, a page's picture, the place of a passage.
 
-What always holds: the child is started by ``subprocess`` without ``preexec_fn`` (the caller has threads),
-with an environment of its own, in a session of its own that is killed whole when the time is up. A child that
-dies, hangs or answers nonsense is an :class:`~ingestion.guards.IngestionFailure`;
-nothing it writes is trusted, and what it leaves in its folder for temporary files is removed. A child does not
-outlive its parent, however that ends: it holds one end of a pipe whose other end only the parent has.
+What always holds: nothing of a file is opened by the process that calls this; each function returns a value or raises
+:class:`~ingestion.guards.IngestionFailure`.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import dataclasses
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from django.conf import settings
 
-from ingestion.guards import CODES, Code, IngestionFailure, Limits
-from ingestion.parsed import Heading, ParsedDocument, ParsedPage
+from ingestion.child_process import SCRATCH, run
+from ingestion.guards import IngestionFailure, Limits
+from ingestion.language import language_of
+from ingestion.parsed import Heading, ParsedDocument, ParsedPage, Unread
+from ingestion.second_reading import read_again
 
-_ROOT: Final = Path(__file__).resolve().parent.parent
-_ENVIRONMENT: Final = {
-    "PYTHONPATH": str(_ROOT),
-    "LANG": "C.UTF-8",
-    "PYTHONUTF8": "1",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "OPENBLAS_NUM_THREADS": "1",  # each thread reserves address space, which RLIMIT_AS counts
-    "OMP_NUM_THREADS": "1",
-}
-
-
-SCRATCH: Final = "tessera-read-"
-"""How the folder for a child's temporary files begins."""
 SCRATCH_MARGIN_SECONDS: Final = 60.0
 
 
@@ -66,38 +46,62 @@ def limits() -> Limits:
     env = settings.ENV
     return Limits(
         memory_mb=env.parse_memory_mb,
-        cpu_s=env.parse_wall_seconds,
+        cpu_s=env.parse_cpu_seconds,
         wall_s=env.parse_wall_seconds,
         max_pages=env.parse_max_pages,
+        max_characters=env.parse_max_characters,
+        max_archive_ratio=env.parse_max_archive_ratio,
+        max_unpacked_mb=env.parse_max_unpacked_mb,
+        max_archive_entries=env.parse_max_archive_entries,
+        max_nesting=env.parse_max_nesting,
+        max_attachments=env.parse_max_attachments,
+        ocr_max_pages=env.ocr_max_pages,
+        ocr_page_s=env.ocr_page_seconds,
+        ocr_memory_mb=env.ocr_memory_mb,
     )
 
 
 def remove_left_overs(*, now: float) -> int:
     """Removes the temporary folders of children whose parent was killed: those that are older at ``now`` (seconds
     since 1970) than any child may get. Returns how many."""
-    oldest = now - limits().wall_s - SCRATCH_MARGIN_SECONDS
+    allowed = limits()
+    longest = max(allowed.wall_s, allowed.ocr_page_s * allowed.ocr_max_pages)
     removed = 0
     for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
         with contextlib.suppress(OSError):  # another process removes it too
-            if folder.stat().st_mtime < oldest:
+            if folder.stat().st_mtime < now - longest - SCRATCH_MARGIN_SECONDS:
                 shutil.rmtree(folder)
                 removed += 1
     return removed
 
 
-def parse_file(path: Path, *, filename: str, limits: Limits, password: str | None = None) -> ParsedDocument:
-    """The document in the file at ``path``, uploaded as ``filename``. Raises :class:`IngestionFailure`."""
+def parse_file(
+    path: Path,
+    *,
+    filename: str,
+    limits: Limits,
+    password: str | None = None,
+    on_page: Callable[[int, int], None] | None = None,
+) -> ParsedDocument:
+    """The document in the file at ``path``, uploaded as ``filename``. Raises :class:`IngestionFailure`.
+
+    Pages in which the format's parser finds no text are read again by other means. ``on_page`` is told how many of
+    how many pages are read while that takes time; whatever it raises ends the work.
+    """
     request = {"act": "parse", "path": str(path), "filename": filename, "password": password}
-    result = _run(request, limits)
+    result = run(request, limits)
     try:
-        return _document(result)
+        document = _document(result)
     except (KeyError, TypeError, ValueError) as error:
         raise IngestionFailure("malformed") from error
+    if document.unread:
+        document = read_again(document, path=path, limits=limits, password=password, on_page=on_page)
+    return replace(document, language=language_of(document))
 
 
 def render_page(path: Path, *, page: int, scale: float, limits: Limits) -> bytes:
     """Page ``page`` (from 1) of a PDF as PNG; ``scale`` 1 is 72 pixels an inch, lowered for huge pages."""
-    result = _run({"act": "render", "path": str(path), "page": page, "scale": scale}, limits)
+    result = run({"act": "render", "path": str(path), "page": page, "scale": scale}, limits)
     try:
         return base64.b64decode(result["png"], validate=True)
     except (KeyError, TypeError, ValueError) as error:
@@ -109,80 +113,13 @@ def find_rectangles(
 ) -> Rectangles:
     """Where ``page_text[start:end]`` stands on page ``page`` (from 1) of a PDF."""
     request = {"act": "rectangles", "path": str(path), "page": page, "page_text": page_text}
-    result = _run({**request, "start": start, "end": end}, limits)
+    result = run({**request, "start": start, "end": end}, limits)
     try:
         boxes = [(float(a), float(b), float(c), float(d)) for a, b, c, d in result["boxes"]]
         size = float(result["page_width"]), float(result["page_height"])
         return Rectangles(size[0], size[1], boxes, float(result["aligned"]))
     except (KeyError, TypeError, ValueError) as error:
         raise IngestionFailure("malformed") from error
-
-
-def _run(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
-    request = {**request, "path": str(Path(request["path"]).resolve()), "limits": dataclasses.asdict(limits)}
-    with (
-        _lifeline() as lifeline,
-        tempfile.TemporaryFile() as asked,
-        tempfile.TemporaryFile() as answered,
-        tempfile.TemporaryDirectory(prefix=SCRATCH, ignore_cleanup_errors=True) as scratch,
-    ):
-        asked.write(json.dumps({**request, "lifeline": lifeline}).encode("ascii"))
-        asked.seek(0)
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-s", "-m", "ingestion.parse_child"],
-            stdin=asked,
-            stdout=answered,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env={**_ENVIRONMENT, "TMPDIR": scratch},
-            start_new_session=True,
-            close_fds=True,
-            pass_fds=[lifeline],
-        )
-        try:
-            status = process.wait(timeout=limits.wall_s)
-        except subprocess.TimeoutExpired:
-            raise IngestionFailure("timeout") from None
-        finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        if status != 0:
-            raise _death(status)
-        answered.seek(0)
-        body = answered.read(6 * limits.max_characters + 128 * 1024 * 1024)
-    try:
-        answer = json.loads(body)
-        if failure := answer.get("failure"):
-            code = cast(Code, failure["code"]) if failure["code"] in CODES else "malformed"
-            raise IngestionFailure(code, str(failure["message"])[:500], remedy=str(failure["remedy"])[:500])
-        result = answer["result"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IngestionFailure("malformed") from error
-    if not isinstance(result, dict):
-        raise IngestionFailure("malformed")
-    return result
-
-
-@contextlib.contextmanager
-def _lifeline() -> Iterator[int]:
-    """The end of a pipe that the child gets; it hangs up when this process ends, or leaves the block."""
-    for_child, ours = os.pipe()  # neither is inherited by a program that does not ask for it
-    try:
-        yield for_child
-    finally:
-        os.close(ours)
-        os.close(for_child)
-
-
-def _death(status: int) -> IngestionFailure:
-    """The failure that fits a child that ended without an answer."""
-    if status == -signal.SIGXCPU:
-        return IngestionFailure("timeout")
-    if status in (-signal.SIGKILL, -signal.SIGXFSZ):
-        return IngestionFailure("too_large")
-    return IngestionFailure("malformed")
 
 
 def _document(raw: dict[str, Any]) -> ParsedDocument:
@@ -204,6 +141,18 @@ def _document(raw: dict[str, Any]) -> ParsedDocument:
         created=date.fromisoformat(created) if created else None,
         language=_string(raw["language"]),
         pages_without_text=tuple(int(number) for number in raw["pages_without_text"]),
+        protected=bool(raw["protected"]),
+        unread=tuple(_unread(item) for item in raw["unread"]),
+    )
+
+
+def _unread(raw: dict[str, Any]) -> Unread:
+    return Unread(
+        page=int(raw["page"]),
+        number=int(raw["number"]),
+        why=_string(raw["why"]),
+        part=tuple(int(place) for place in raw["part"]),
+        outline=tuple((_string(title), int(level)) for title, level in raw["outline"]),
     )
 
 

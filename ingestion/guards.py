@@ -22,7 +22,7 @@ CODES: Final[frozenset[str]] = frozenset(get_args(Code))
 _MESSAGES: Final[dict[str, tuple[str, str]]] = {
     "encrypted": (
         "The file is protected by a password.",
-        "Remove the password and upload the file again.",
+        "Try again with its password, or remove the password and upload the file again.",
     ),
     "malformed": (
         "The file is damaged and could not be read.",
@@ -42,8 +42,7 @@ _MESSAGES: Final[dict[str, tuple[str, str]]] = {
     ),
     "unsupported": (
         "Files of this kind cannot be read.",
-        "Upload PDF, Word (docx), PowerPoint (pptx), Excel (xlsx), OpenDocument text (odt), RTF, EPUB, e-mail (eml), "
-        "HTML, Markdown, text, CSV or JSON.",
+        "Save it as PDF, or as another of the formats that the upload page names, and upload that copy.",
     ),
     "timeout": (
         "Reading the file took longer than is allowed.",
@@ -51,7 +50,7 @@ _MESSAGES: Final[dict[str, tuple[str, str]]] = {
     ),
     "empty": (
         "The file holds no text.",
-        "If its pages are scanned images, run text recognition (OCR) over it first.",
+        "Check that it is the file you mean; pictures of text need text recognition (OCR) first.",
     ),
 }
 
@@ -72,6 +71,13 @@ class Limits:
     max_archive_ratio: int = 200
     max_unpacked_mb: int = 512
     max_archive_entries: int = 10_000
+    max_nesting: int = 3
+    """Messages inside of messages."""
+    max_attachments: int = 100
+    ocr_max_pages: int = 100
+    """Pages of one file that are read from their pictures; 0: none."""
+    ocr_page_s: int = 60
+    ocr_memory_mb: int = 1536
 
 
 class IngestionFailure(Exception):
@@ -87,11 +93,25 @@ class IngestionFailure(Exception):
         self.remedy = remedy or standard_remedy
 
 
+def wrong_password() -> IngestionFailure:
+    """The failure of a protected file for which a password was given."""
+    return IngestionFailure(
+        "encrypted",
+        "The password did not open the file.",
+        remedy="Try again with another password, or remove the password and upload the file again.",
+    )
+
+
 class TextBudget:
     """Counts the characters kept of one file; raises ``too_large`` beyond the limit."""
 
     def __init__(self, limits: Limits) -> None:
         self._left = limits.max_characters
+
+    @property
+    def left(self) -> int:
+        """The characters that may still be spent."""
+        return self._left
 
     def spend(self, characters: int) -> None:
         self._left -= characters

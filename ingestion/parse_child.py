@@ -1,4 +1,5 @@
-"""The child process that reads one file: it limits itself, does one act, writes one JSON object, and ends.
+"""The child process that reads one file: it limits itself, does one act, writes one JSON object, and ends. (Pages that
+are read one by one are written one by one.)
 
 Started by :mod:`ingestion.child` as ``python -m ingestion.parse_child`` with the request on stdin. What
 always holds: the limits are set before any parser is imported; no socket is connected and no program started;
@@ -97,6 +98,12 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     answer_to = os.dup(1)
     os.dup2(2, 1)
+    if request["act"] == "pages":
+        from ingestion.page_texts import write
+
+        with os.fdopen(answer_to, "wb") as out:
+            write(request, out)
+        return 0
     failure: IngestionFailure | None = None
     answer: dict[str, Any] = {}
     try:

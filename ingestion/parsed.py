@@ -6,7 +6,8 @@ code points within the text of their page.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date
 
 
@@ -30,8 +31,27 @@ class ParsedPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A page of a PDF whose text its first reader did not find, to be read again by another.
+
+    ``page`` is its number in the document, ``number`` the one in its file: the uploaded one, or the attachment that
+    ``part`` leads to. ``why`` is ``empty``, ``malformed``, ``bomb``, ``timeout``, ``too_large`` or ``absurd`` (far
+    more text than a page holds).
+    ``outline`` are titles and levels of the headings that may stand on it.
+    """
+
+    page: int
+    number: int
+    why: str
+    part: tuple[int, ...] = ()
+    outline: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """A whole file. ``language`` is an ISO 639-1 code or empty; ``pages_without_text`` are page numbers."""
+    """A whole file. ``language`` is an ISO 639-1 code or empty; ``pages_without_text`` and ``pages_by_ocr`` (whose text
+    was recognised in their picture) are page numbers. ``protected``: only a password opened the file.
+    """
 
     media_type: str
     pages: tuple[ParsedPage, ...]
@@ -39,7 +59,10 @@ class ParsedDocument:
     author: str = ""
     created: date | None = None
     language: str = ""
-    pages_without_text: tuple[int, ...] = field(default=())
+    pages_without_text: tuple[int, ...] = ()
+    pages_by_ocr: tuple[int, ...] = ()
+    protected: bool = False
+    unread: tuple[Unread, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +75,12 @@ class TextChunk:
     end: int
     text: str
     headings: tuple[str, ...] = ()
+
+
+def headings_in(text: str, outline: Iterable[tuple[str, int]]) -> tuple[Heading, ...]:
+    """The headings of ``outline`` whose title is found in the text of their page, in the order of the page."""
+    found: dict[int, Heading] = {}
+    for title, level in outline:
+        if (start := text.find(title)) >= 0:
+            found.setdefault(start, Heading(start, level, title))
+    return tuple(found[start] for start in sorted(found))

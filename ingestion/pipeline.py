@@ -143,9 +143,16 @@ def _load(lease: Lease) -> tuple[DocumentVersion, str]:
 
 def _parse(lease: Lease, version: DocumentVersion) -> ParsedDocument:
     allowed = child.limits()
-    lease.renew(stage=Stage.PARSING, seconds=allowed.wall_s + PARSE_MARGIN_SECONDS)
+    lease.renew(stage=Stage.PARSING, seconds=2 * allowed.wall_s + PARSE_MARGIN_SECONDS)  # two readers
     with files.local_copy(version.file) as path:
-        parsed = child.parse_file(path, filename=version.document.filename, limits=allowed)
+        parsed = child.parse_file(
+            path,
+            filename=version.document.filename,
+            limits=allowed,
+            on_page=lambda done, total: lease.renew(
+                stage=Stage.PARSING, done=done, total=total, seconds=allowed.wall_s + PARSE_MARGIN_SECONDS
+            ),
+        )
     lease.renew(stage=Stage.PARSING, done=0, total=len(parsed.pages))
     return parsed
 

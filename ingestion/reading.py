@@ -11,7 +11,7 @@ from django.utils.translation import get_language_info
 from ingestion import page_images
 from ingestion.child import Rectangles
 from ingestion.guards import IngestionFailure
-from ingestion.sniff import PDF
+from ingestion.parsers.pdf import PDF
 from search.models import Document, DocumentVersion, Page
 from tenants.models import Organization
 from tenants.scope import tenant_scope

@@ -9,14 +9,22 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ingestion.formats import Format
 from ingestion.guards import Archive, IngestionFailure, Limits, TextBudget
 from ingestion.parsed import ParsedDocument
 from ingestion.parsers import ooxml
 from ingestion.parsers.ooxml import attribute, local
-from ingestion.sniff import DOCX
 from ingestion.text import PageBuilder, TableText, one_line
 
-MEDIA_TYPES = (DOCX,)
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+FORMAT = Format(
+    media_type=DOCX,
+    name="Word (docx)",
+    extensions=("docx",),
+    main_part=re.compile(
+        rb"wordprocessingml\.(document|template)\.main|ms-word\.(document|template)\.macroEnabled"
+    ),
+)
 _HEADING_NAME = re.compile(r"heading (\d)$", re.I)
 _PARTS_OF_TEXT = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-", "ptab": "\t"}
 _LISTED = -1  # the "level" of a style that makes list items

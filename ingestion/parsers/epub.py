@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from lxml import etree
-
+from ingestion.formats import Format
 from ingestion.guards import Archive, IngestionFailure, Limits, TextBudget
 from ingestion.parsed import ParsedDocument, ParsedPage
 from ingestion.parsers import html, ooxml
 from ingestion.parsers.ooxml import local
-from ingestion.sniff import EPUB
 from ingestion.text import PageBuilder
 
-MEDIA_TYPES = (EPUB,)
+EPUB = "application/epub+zip"
+FORMAT = Format(media_type=EPUB, name="EPUB", extensions=("epub",), mimetypes=(EPUB,))
 _CONTAINER = "META-INF/container.xml"
 _LARGEST_CHAPTER = 64 * 1024 * 1024
 _FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
@@ -90,7 +89,7 @@ def _chapters(root: Any, folder: str, archive: Archive) -> list[str]:
 def _facts(root: Any) -> dict[str, str]:
     """The first title, creator, date and language of the package."""
     facts: dict[str, str] = {}
-    for item in root.iter(etree.Element):
+    for item in root.iter("*"):
         if local(item) in ("title", "creator", "date", "language") and (item.text or "").strip():
             facts.setdefault(local(item), item.text.strip())
     return facts

@@ -7,14 +7,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from lxml import etree
-
+from ingestion.formats import SURE, Format
 from ingestion.guards import IngestionFailure, Limits, TextBudget
 from ingestion.parsed import ParsedDocument
-from ingestion.sniff import HTML
 from ingestion.text import PageBuilder, clean, decode, header_of, one_line, row_text
 
-MEDIA_TYPES = (HTML,)
+HTML = "text/html"
 _CHARSET = re.compile(rb"charset\s*=\s*[\"']?([\w.:-]+)", re.I)
 _DROPPED = frozenset([
     "script", "style", "noscript", "template", "head", "svg", "math", "iframe", "object", "select",
@@ -27,6 +25,32 @@ _BLOCKS = frozenset([
     "thead", "tr", "td", "th", "ul", "caption",
 ])  # fmt: skip
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])", re.I)
+
+
+_START = re.compile(
+    r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*"
+    r"<(!doctype\s+html|html\b|head\b|body\b)",
+    re.I | re.S,
+)
+_TAGS = re.compile(r"<(p|div|span|table|tr|td|h[1-6]|a|ul|ol|li|br|title|meta|script)\b[^>]*>", re.I)
+
+
+def _begins(text: str, extension: str) -> bool:
+    return _START.match(text) is not None
+
+
+def _holds_tags(text: str, extension: str) -> bool:
+    start = text.lstrip("\ufeff \t\r\n")
+    return start.startswith("<") and len(_TAGS.findall(start)) >= 3
+
+
+FORMAT = Format(
+    media_type=HTML,
+    name="HTML",
+    extensions=("html", "htm", "xhtml"),
+    text=True,
+    signs=((SURE, _begins), (50, _holds_tags)),
+)
 
 
 def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument:
@@ -55,6 +79,8 @@ def add_to(page: PageBuilder, data: bytes, *, declared: str = "") -> Any:
     ``declared``: the encoding that a header around the document gave. A document without any element has an
     empty root.
     """
+    from lxml import etree
+
     own = _CHARSET.search(data[:4096])
     source = clean(decode(data, declared=declared or (own[1].decode("ascii") if own else "")))
     parser = etree.HTMLParser(encoding="utf-8", no_network=True, huge_tree=True, remove_pis=True)
@@ -85,6 +111,8 @@ def _hidden(element: Any) -> bool:
 
 def _walk(root: Any, page: PageBuilder) -> None:
     """Iterative, since the depth of a page is its author's choice."""
+    from lxml import etree
+
     skipped: Any = None
     run: list[str] = []
     tables: list[tuple[list[str] | None, int]] = []

@@ -6,18 +6,29 @@ What calls itself JSON but is none is kept as plain text, since its words can st
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ingestion.formats import Format
 from ingestion.guards import IngestionFailure, Limits, TextBudget
 from ingestion.parsed import ParsedDocument
 from ingestion.parsers.text import read_text
-from ingestion.sniff import JSON
 from ingestion.text import PageBuilder, one_line
 
-MEDIA_TYPES = (JSON,)
+JSON = "application/json"
+_START = re.compile(r"(\[\s{0,99})?\{\s{0,99}\"[^\"\n]{1,200}\"\s{0,9}:")
 _TITLES = ("title", "name")
+
+
+def _begins(text: str, extension: str) -> bool:
+    return _START.match(text.lstrip("\ufeff \t\r\n")) is not None
+
+
+FORMAT = Format(
+    media_type=JSON, name="JSON", extensions=("json", "jsonl", "ndjson"), text=True, signs=((40, _begins),)
+)
 
 
 def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument:

@@ -6,17 +6,31 @@ import re
 from datetime import date
 from pathlib import Path
 
+from ingestion.formats import Format
 from ingestion.guards import Limits
 from ingestion.parsed import Heading, ParsedDocument, ParsedPage
 from ingestion.parsers.text import read_text
-from ingestion.sniff import MARKDOWN
 from ingestion.text import one_line
 
-MEDIA_TYPES = (MARKDOWN,)
+MARKDOWN = "text/markdown"
+_MARKS = re.compile(r"^(#{1,6} \S|```|\s*[-*] \[[ x]\] |\[[^\]]+\]: \S|.+\]\(\S+\))", re.M)
 _ATX = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 _FRONT = re.compile(r"\A---\n(.*?)\n(---|\.\.\.)\n", re.S)
+
+
+def _holds_marks(text: str, extension: str) -> bool:
+    return len(_MARKS.findall(text)) >= 2
+
+
+FORMAT = Format(
+    media_type=MARKDOWN,
+    name="Markdown",
+    extensions=("md", "markdown", "mdown"),
+    text=True,
+    signs=((30, _holds_marks),),
+)
 
 
 def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument:

@@ -10,16 +10,17 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from lxml import etree
-
+from ingestion.formats import Format
 from ingestion.guards import Archive, IngestionFailure, Limits, TextBudget
 from ingestion.parsed import ParsedDocument
 from ingestion.parsers import ooxml
 from ingestion.parsers.ooxml import attribute, local
-from ingestion.sniff import ODT
 from ingestion.text import PageBuilder, TableText, one_line
 
-MEDIA_TYPES = (ODT,)
+ODT = "application/vnd.oasis.opendocument.text"
+FORMAT = Format(
+    media_type=ODT, name="OpenDocument text (odt)", extensions=("odt",), mimetypes=(ODT, f"{ODT}-template")
+)
 _SKIPPED = frozenset({"tracked-changes", "annotation", "forms", "note-citation", "desc"})
 _MOST_REPEATED = 100  # columns that repeat an equal cell; a row of a million is a spreadsheet's emptiness
 
@@ -27,6 +28,7 @@ _MOST_REPEATED = 100  # columns that repeat an equal cell; a row of a million is
 def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument:
     with path.open("rb") as file:
         archive = Archive(file, limits)
+        _refuse_protected(archive)
         archive.refuse_entities()
         if "content.xml" not in archive.names:
             raise IngestionFailure("malformed")
@@ -43,7 +45,20 @@ def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument
     )
 
 
+def _refuse_protected(archive: Archive) -> None:
+    if "META-INF/manifest.xml" not in archive.names:
+        return
+    if b":encryption-data" in archive.read("META-INF/manifest.xml", at_most=4 * 1024 * 1024):
+        raise IngestionFailure(
+            "encrypted",
+            "The file is protected by a password, which cannot be used for OpenDocument files.",
+            remedy="Remove the password and upload the file again.",
+        )
+
+
 def _facts(archive: Archive) -> dict[str, str]:
+    from lxml import etree
+
     if "meta.xml" not in archive.names:
         return {}
     try:

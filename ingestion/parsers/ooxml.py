@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from lxml import etree
-
 from ingestion.guards import Archive
 
 SAFE: dict[str, Any] = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
@@ -31,12 +29,16 @@ def attribute(element: Any, name: str) -> str:
 
 def events(archive: Archive, name: str) -> Iterator[tuple[str, Any]]:
     """lxml's start and end events of a part. No entity is resolved and nothing outside is read."""
+    from lxml import etree
+
     with archive.open(name) as stream:
         yield from etree.iterparse(stream, events=("start", "end"), **SAFE)
 
 
 def tree(archive: Archive, name: str) -> Any:
     """The part as an lxml element tree's root; parts of up to 64 MiB."""
+    from lxml import etree
+
     return etree.fromstring(archive.read(name, at_most=64 * 1024 * 1024), etree.XMLParser(**SAFE))
 
 
@@ -72,6 +74,8 @@ class Core:
 
 def core(archive: Archive) -> Core:
     """Title, author and date of creation; empty where absent or broken."""
+    from lxml import etree
+
     if "docProps/core.xml" not in archive.names:
         return Core()
     try:

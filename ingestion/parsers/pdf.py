@@ -1,75 +1,167 @@
 """PDF by pypdf: text by page, the outline as headings, the information dictionary.
 
-A page that cannot be read counts as a page without text, as long as another one can.
+A page that pypdf cannot read, finds no text on or absurdly much, or takes too long for, is left to
+:mod:`ingestion.second_reading`, which has it read by pdfium. pdfium reads here only a file that pypdf cannot open at
+all: it ends its process on some files, and with it what was read before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from pypdf import PdfReader
-from pypdf.errors import LimitReachedError
-
-from ingestion.guards import IngestionFailure, Limits, TextBudget
-from ingestion.parsed import Heading, ParsedDocument, ParsedPage
-from ingestion.sniff import PDF
+from ingestion.formats import Format
+from ingestion.guards import IngestionFailure, Limits, TextBudget, wrong_password
+from ingestion.parsed import ParsedDocument, ParsedPage, Unread, headings_in
 from ingestion.text import clean, one_line
 
-MEDIA_TYPES = (PDF,)
+if TYPE_CHECKING:
+    from pypdf import PdfReader
+
+PDF = "application/pdf"
+FORMAT = Format(
+    media_type=PDF, name="PDF", extensions=("pdf",), paged=True, magic=b"%PDF-", magic_within=1024
+)
+ABSURD: Final = 100_000
+"""Characters that no page of print holds: repeated forms, or a loop that the reader did not notice."""
+PAGE_SECONDS: Final = 15
+_MAX_OUTLINE: Final = 5000
 
 
 def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument:
-    """Raises ``encrypted``, ``too_many_pages``, ``too_large``; ``bomb``, ``malformed`` if no page is read."""
-    reader = PdfReader(path, strict=False)
-    if reader.is_encrypted and not reader.decrypt(password or ""):
-        raise IngestionFailure("encrypted")
-    count = len(reader.pages)
+    """Raises ``encrypted``, ``too_many_pages``, ``too_large``; ``malformed`` if no reader can open the file."""
+    from pypdf import PdfReader
+
+    try:
+        reader = PdfReader(path, strict=False)
+        protected = _decrypt(reader, password)
+        count = len(reader.pages)
+    except (IngestionFailure, MemoryError):
+        raise
+    except Exception:  # pypdf raises anything on broken files
+        return _whole_by_pdfium(path, limits, password)
     if count > limits.max_pages:
         raise IngestionFailure("too_many_pages")
-    budget = TextBudget(limits)
-    texts: list[str] = []
-    failures: list[Exception] = []
-    for index in range(count):
-        try:
-            text = clean(reader.pages[index].extract_text() or "").strip()
-        except (IngestionFailure, MemoryError):
-            raise
-        except Exception as error:  # pypdf raises six kinds of exception on broken pages
-            failures.append(error)
-            text = ""
-        budget.spend(len(text))
-        texts.append(text)
-    if failures and not any(texts):
-        if any(isinstance(error, LimitReachedError) for error in failures):
-            raise IngestionFailure("bomb")
-        texts = _by_pdfium(path, password, budget)
-    headings = _headings(reader, texts)
-    pages = tuple(ParsedPage(n + 1, text, tuple(headings.get(n, ()))) for n, text in enumerate(texts))
+    read = _read(reader, count, TextBudget(limits))
+    outline = _outline(reader, count)
+    pages = tuple(
+        ParsedPage(n + 1, text, headings_in(text, outline.get(n, ()))) for n, text in enumerate(read.texts)
+    )
+    unread = tuple(
+        Unread(n + 1, n + 1, why, outline=tuple(outline.get(n, ()))) for n, why in sorted(read.doubts.items())
+    )
     title, author, created = _information(reader)
-    return ParsedDocument(PDF, pages, title, author, created)
+    return ParsedDocument(PDF, pages, title, author, created, protected=protected, unread=unread)
 
 
-def _by_pdfium(path: Path, password: str | None, budget: TextBudget) -> list[str]:
-    """The text of all pages by pdfium, for a file in which pypdf could read none.
-
-    Only then, because pdfium ends its process on some files, and with it the pages that were read.
-    """
+def by_pdfium(path: Path, pages: Iterable[int], password: str | None) -> Iterator[tuple[int, str | None]]:
+    """Number and text of each of ``pages`` (from 1) as pdfium reads them; None where it cannot."""
     import pypdfium2 as pdfium
 
-    texts: list[str] = []
+    document = pdfium.PdfDocument(path, password=password)
+    for number in pages:
+        try:
+            text: str | None = clean(document[number - 1].get_textpage().get_text_bounded()).strip()
+        except (pdfium.PdfiumError, IndexError):
+            text = None
+        yield number, text
+
+
+def _decrypt(reader: PdfReader, password: str | None) -> bool:
+    """Opens a protected file; whether it took the password. Raises ``encrypted``."""
+    if not reader.is_encrypted or reader.decrypt(""):
+        return False
+    if not password:
+        raise IngestionFailure("encrypted")
+    if not reader.decrypt(password):
+        raise wrong_password()
+    return True
+
+
+@dataclass(slots=True)
+class _Read:
+    """Texts by index, and for the index of each doubtful one the reason."""
+
+    texts: list[str] = field(default_factory=list)
+    doubts: dict[int, str] = field(default_factory=dict)
+
+
+def _read(reader: PdfReader, count: int, budget: TextBudget) -> _Read:
+    from pypdf.errors import LimitReachedError
+
+    read = _Read()
+    for index in range(count):
+        text, doubt = "", ""
+        try:
+            with _at_most(PAGE_SECONDS):
+                text = clean(reader.pages[index].extract_text() or "").strip()
+            doubt = "" if text else "empty"
+        except _TooSlow:
+            doubt = "timeout"
+        except LimitReachedError:
+            doubt = "bomb"
+        except MemoryError:
+            doubt = "too_large"
+        except Exception:  # pypdf raises six kinds of exception on broken pages
+            doubt = "malformed"
+        if len(text) > ABSURD:
+            doubt = "absurd"
+            text = text if len(text) <= budget.left else ""
+        budget.spend(len(text))
+        read.texts.append(text)
+        if doubt:
+            read.doubts[index] = doubt
+    return read
+
+
+class _TooSlow(BaseException):
+    """A page took too long; no ``except Exception`` of the library may take it for a broken object."""
+
+
+@contextlib.contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise _TooSlow
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        document = pdfium.PdfDocument(path, password=password)
-        for page in document:
-            texts.append(clean(page.get_textpage().get_text_bounded()).strip())
-            budget.spend(len(texts[-1]))
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _whole_by_pdfium(path: Path, limits: Limits, password: str | None) -> ParsedDocument:
+    """A file that pypdf cannot open, as pdfium reads it. Raises ``malformed`` where that finds no text either, or
+    most pages broken."""
+    import pypdfium2 as pdfium
+
+    budget = TextBudget(limits)
+    pages: list[ParsedPage] = []
+    try:
+        with contextlib.closing(pdfium.PdfDocument(path, password=password)) as document:
+            count = len(document)
+        if count > limits.max_pages:
+            raise IngestionFailure("too_many_pages")
+        broken = 0
+        for number, text in by_pdfium(path, range(1, count + 1), password):
+            broken += text is None
+            budget.spend(len(text or ""))
+            pages.append(ParsedPage(number, text or ""))
     except pdfium.PdfiumError as error:
+        if "password" in str(error).lower():
+            raise (wrong_password() if password else IngestionFailure("encrypted")) from error
         raise IngestionFailure("malformed") from error
-    if not any(texts):
+    if 2 * broken >= count or not any(page.text for page in pages):
         raise IngestionFailure("malformed")
-    return texts
+    unread = tuple(Unread(page.number, page.number, "empty") for page in pages if not page.text)
+    return ParsedDocument(PDF, tuple(pages), unread=unread)
 
 
 def _information(reader: PdfReader) -> tuple[str, str, date | None]:
@@ -86,11 +178,11 @@ def _information(reader: PdfReader) -> tuple[str, str, date | None]:
     return title, author, created.date() if created else None
 
 
-def _headings(reader: PdfReader, texts: list[str]) -> dict[int, list[Heading]]:
-    """Outline entries whose title is found on the page they point to, in the order of the page."""
-    found: dict[int, list[Heading]] = {}
+def _outline(reader: PdfReader, count: int) -> dict[int, list[tuple[str, int]]]:
+    """Titles and levels of the outline's entries, by the index of the page that each points to."""
+    found: dict[int, list[tuple[str, int]]] = {}
     try:
-        entries = list(_flat(reader.outline, 1))[:5000]
+        entries = list(_flat(reader.outline, 1))[:_MAX_OUTLINE]
     except Exception:  # cyclic or broken outlines
         return found
     for title, level, item in entries:
@@ -98,12 +190,9 @@ def _headings(reader: PdfReader, texts: list[str]) -> dict[int, list[Heading]]:
             index = reader.get_destination_page_number(item)
         except Exception:  # noqa: S112  a destination outside the document
             continue
-        if index is None or not 0 <= index < len(texts) or not title:
-            continue
-        start = texts[index].find(title)
-        if start >= 0 and all(heading.start != start for heading in found.get(index, ())):
-            found.setdefault(index, []).append(Heading(start, level, title[:300]))
-    return {index: sorted(headings, key=lambda heading: heading.start) for index, headings in found.items()}
+        if index is not None and 0 <= index < count and title:
+            found.setdefault(index, []).append((title[:300], level))
+    return found
 
 
 def _flat(entries: Iterable[Any], level: int) -> Iterable[tuple[str, int, Any]]:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+from ingestion.formats import Format
 from ingestion.guards import Archive, IngestionFailure, Limits, TextBudget
 from ingestion.parsed import ParsedDocument, ParsedPage
 from ingestion.parsers import ooxml
 from ingestion.parsers.ooxml import attribute, local
-from ingestion.sniff import PPTX
 from ingestion.text import PageBuilder, header_of, one_line, row_text
 
-MEDIA_TYPES = (PPTX,)
+PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+FORMAT = Format(
+    media_type=PPTX,
+    name="PowerPoint (pptx)",
+    extensions=("pptx",),
+    paged=True,
+    main_part=re.compile(
+        rb"presentationml\.(presentation|slideshow|template)\.main|ms-powerpoint\.\w+\.macroEnabled"
+    ),
+)
 
 
 def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument:

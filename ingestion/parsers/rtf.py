@@ -6,14 +6,13 @@ import re
 from datetime import date
 from pathlib import Path
 
-from striprtf.striprtf import rtf_to_text as to_text
-
+from ingestion.formats import Format
 from ingestion.guards import IngestionFailure, Limits, TextBudget
 from ingestion.parsed import ParsedDocument
-from ingestion.sniff import RTF
 from ingestion.text import PageBuilder
 
-MEDIA_TYPES = (RTF,)
+RTF = "application/rtf"
+FORMAT = Format(media_type=RTF, name="RTF", extensions=("rtf",), magic=b"{\\rtf")
 _FACT = re.compile(r"\{\\(title|author)\s([^{}]{0,2000})\}")
 _CREATED = re.compile(r"\{\\creatim\\yr(\d{4})\\mo(\d{1,2})\\dy(\d{1,2})")
 
@@ -33,6 +32,8 @@ def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument
 
 
 def _plain(source: str) -> str:
+    from striprtf.striprtf import rtf_to_text as to_text
+
     return str(to_text(source, errors="replace"))  # type: ignore[no-untyped-call]
 
 

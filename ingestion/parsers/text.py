@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ingestion.formats import Format
 from ingestion.guards import IngestionFailure, Limits, TextBudget
 from ingestion.parsed import ParsedDocument, ParsedPage
-from ingestion.sniff import TEXT
 from ingestion.text import clean, decode
 
-MEDIA_TYPES = (TEXT,)
+TEXT = "text/plain"
+FORMAT = Format(media_type=TEXT, name="plain text", extensions=("txt", "text", "log", "rst"), text=True)
 
 
 def read_text(path: Path, limits: Limits) -> str:

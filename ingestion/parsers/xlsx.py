@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, time
 from pathlib import Path
 
-import openpyxl
-
+from ingestion.formats import Format
 from ingestion.guards import Archive, IngestionFailure, Limits, TextBudget
 from ingestion.parsed import ParsedDocument, ParsedPage
 from ingestion.parsers import ooxml
-from ingestion.sniff import XLSX
 from ingestion.text import PageBuilder, header_of, one_line, row_text
 
-MEDIA_TYPES = (XLSX,)
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+FORMAT = Format(
+    media_type=XLSX,
+    name="Excel (xlsx)",
+    extensions=("xlsx",),
+    paged=True,
+    main_part=re.compile(
+        rb"spreadsheetml\.(sheet|template)\.main|ms-excel\.(sheet|template)\.macroEnabled\.main"
+    ),
+)
 
 
 def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument:
+    import openpyxl
+
     with path.open("rb") as file:
         archive = Archive(file, limits)
         archive.refuse_entities()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from email.message import EmailMessage
 
 import docx
 import openpyxl
@@ -87,3 +88,17 @@ def _saved(document: object) -> bytes:
     out = io.BytesIO()
     document.save(out)  # type: ignore[attr-defined]
     return out.getvalue()
+
+
+def nested_mail(*, depth: int) -> bytes:
+    """A message within a message, ``depth`` in all."""
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = "alice@acme.example", "bob@acme.example", f"Level {depth}"
+    mail.set_content("See below.")
+    for level in range(depth - 1, 0, -1):
+        outer = EmailMessage()
+        outer["From"], outer["To"], outer["Subject"] = mail["From"], mail["To"], f"Level {level}"
+        outer.set_content("See below.")
+        outer.add_attachment(mail)
+        mail = outer
+    return mail.as_bytes()

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from ingestion import child
+from ingestion.child_process import SCRATCH
 from ingestion.guards import IngestionFailure, Limits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +23,7 @@ PARENT = """
 import sys
 from pathlib import Path
 from ingestion.child import parse_file
+from ingestion.child_process import SCRATCH
 from ingestion.guards import Limits
 parse_file(Path(sys.argv[1]), filename="a.txt", limits=Limits(wall_s=60))
 """
@@ -99,12 +101,12 @@ def test_the_folder_of_a_child_whose_parent_was_killed_is_removed_once_it_is_old
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    left, other = tmp_path / f"{child.SCRATCH}abc", tmp_path / "tessera-another"
+    left, other = tmp_path / f"{SCRATCH}abc", tmp_path / "tessera-another"
     for folder in (left, other):
         folder.mkdir()
         (folder / "attachment").write_bytes(b"x")
     now = time.time()
     assert child.remove_left_overs(now=now) == 0
-    assert child.remove_left_overs(now=now + 1000) == 1
+    assert child.remove_left_overs(now=now + 10_000) == 1
     assert not left.exists()
     assert other.exists()

@@ -9,8 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from ingestion import sniff
 from ingestion.guards import IngestionFailure
+from ingestion.parsers.eml import EML
+from ingestion.parsers.epub import EPUB
+from ingestion.parsers.json import JSON
+from ingestion.parsers.odt import ODT
+from ingestion.parsers.rtf import RTF
+from ingestion.parsers.text import TEXT
+from ingestion.sniff import sniff
 from tests.ingestion import factories
 from tests.ingestion.test_parse_formats import read
 
@@ -40,7 +46,7 @@ ODT_FACTS = """
 
 
 def odt(**more: bytes) -> bytes:
-    parts = {"mimetype": sniff.ODT.encode(), "content.xml": ODT_BODY.encode(), "meta.xml": ODT_FACTS.encode()}
+    parts = {"mimetype": ODT.encode(), "content.xml": ODT_BODY.encode(), "meta.xml": ODT_FACTS.encode()}
     return factories.make_zip(parts | {f"META-INF/{name}.xml": data for name, data in more.items()})
 
 
@@ -81,7 +87,7 @@ def test_rtf_gives_its_text_and_facts(tmp_path: Path) -> None:
         r"\trowd\cellx100\cellx200\intbl City\cell Rate\cell\row}"
     )
     document = read(tmp_path, "travel.rtf", source)
-    assert document.media_type == sniff.RTF
+    assert document.media_type == RTF
     assert document.pages[0].text == "Book trains early.\n\nCafé € 12\n\nCity | Rate"
     assert (document.title, document.author, document.created) == ("Travel rules", "Renée", date(2025, 11, 3))
 
@@ -97,7 +103,7 @@ def book(*, second: bytes = b"<html><body><p>Grease weekly.</p></body></html>", 
     container = '<container xmlns="c"><rootfiles><rootfile full-path="OPS/book.opf"/></rootfiles></container>'
     return factories.make_zip(
         {
-            "mimetype": sniff.EPUB.encode(),
+            "mimetype": EPUB.encode(),
             "META-INF/container.xml": container.encode(),
             "OPS/book.opf": package.encode(),
             "OPS/cover.xhtml": b"<html><body><img src='x.png'/></body></html>",
@@ -253,14 +259,14 @@ def test_json_nested_too_deeply_is_malformed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "name", "kind"),
     [
-        ("From: a@b\nTo: c@d\nSubject: x\n\nbody", "noname", sniff.EML),
-        ("Received: by x\nFrom: a@b\n\nbody", "a.eml", sniff.EML),
-        ("From: a@b\nTo: c@d\nSubject: x\n\nbody", "notes.txt", sniff.TEXT),
-        ("Dear all,\nSubject: x\nTo: me\nFrom: you\n", "noname", sniff.TEXT),
-        ('{"a": 1}', "noname", sniff.JSON),
-        ("[see](http://a.b) and [this](http://c.d)\n", "noname", sniff.TEXT),
+        ("From: a@b\nTo: c@d\nSubject: x\n\nbody", "noname", EML),
+        ("Received: by x\nFrom: a@b\n\nbody", "a.eml", EML),
+        ("From: a@b\nTo: c@d\nSubject: x\n\nbody", "notes.txt", TEXT),
+        ("Dear all,\nSubject: x\nTo: me\nFrom: you\n", "noname", TEXT),
+        ('{"a": 1}', "noname", JSON),
+        ("[see](http://a.b) and [this](http://c.d)\n", "noname", TEXT),
     ],
 )
 def test_messages_and_json_are_told_from_text(tmp_path: Path, text: str, name: str, kind: str) -> None:
     (tmp_path / "f").write_text(text)
-    assert sniff.sniff(tmp_path / "f", name) == kind
+    assert sniff(tmp_path / "f", name) == kind

@@ -6,8 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from ingestion import sniff
 from ingestion.guards import IngestionFailure
+from ingestion.parsers.csv import CSV
+from ingestion.parsers.docx import DOCX
+from ingestion.parsers.html import HTML
+from ingestion.parsers.markdown import MARKDOWN
+from ingestion.parsers.pdf import PDF
+from ingestion.parsers.pptx import PPTX
+from ingestion.parsers.text import TEXT
+from ingestion.parsers.xlsx import XLSX
+from ingestion.sniff import sniff
 from tests.ingestion import factories
 
 OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)
@@ -16,25 +24,25 @@ OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)
 @pytest.mark.parametrize(
     ("data", "name", "kind"),
     [
-        (factories.make_pdf(["x"]), "photo.jpg", sniff.PDF),
-        (factories.make_docx(), "report.pdf", sniff.DOCX),
-        (factories.make_pptx(), "noname", sniff.PPTX),
-        (factories.make_xlsx(), "table.txt", sniff.XLSX),
-        (b"<!DOCTYPE html><html><p>x</p></html>", "page.txt", sniff.HTML),
-        (b"# Title\n\nSee [this](http://a.b).\n", "readme", sniff.MARKDOWN),
-        (b"plain words", "readme.md", sniff.MARKDOWN),
-        (b"a,b\n1,2\n3,4\n", "data", sniff.CSV),
-        (b"a,b\n1,2\n3,4\n", "data.txt", sniff.TEXT),
-        (b"plain words", "noname", sniff.TEXT),
-        (b"MZ built motorcycles.", "history.txt", sniff.TEXT),
-        (b"ID3;Name\n1;Bob\n", "people.csv", sniff.CSV),
-        (b"A file that begins with %PDF-1.7 is a PDF.", "formats.md", sniff.MARKDOWN),
-        (b"scanner junk\n" + factories.make_pdf(["x"]), "noname", sniff.PDF),
+        (factories.make_pdf(["x"]), "photo.jpg", PDF),
+        (factories.make_docx(), "report.pdf", DOCX),
+        (factories.make_pptx(), "noname", PPTX),
+        (factories.make_xlsx(), "table.txt", XLSX),
+        (b"<!DOCTYPE html><html><p>x</p></html>", "page.txt", HTML),
+        (b"# Title\n\nSee [this](http://a.b).\n", "readme", MARKDOWN),
+        (b"plain words", "readme.md", MARKDOWN),
+        (b"a,b\n1,2\n3,4\n", "data", CSV),
+        (b"a,b\n1,2\n3,4\n", "data.txt", TEXT),
+        (b"plain words", "noname", TEXT),
+        (b"MZ built motorcycles.", "history.txt", TEXT),
+        (b"ID3;Name\n1;Bob\n", "people.csv", CSV),
+        (b"A file that begins with %PDF-1.7 is a PDF.", "formats.md", MARKDOWN),
+        (b"scanner junk\n" + factories.make_pdf(["x"]), "noname", PDF),
     ],
 )
 def test_kind_follows_content(data: bytes, name: str, kind: str, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(data)
-    assert sniff.sniff(tmp_path / "f", name) == kind
+    assert sniff(tmp_path / "f", name) == kind
 
 
 @pytest.mark.parametrize(
@@ -57,5 +65,5 @@ def test_kind_follows_content(data: bytes, name: str, kind: str, tmp_path: Path)
 def test_others_are_refused(data: bytes, name: str, code: str, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(data)
     with pytest.raises(IngestionFailure) as failure:
-        sniff.sniff(tmp_path / "f", name)
+        sniff(tmp_path / "f", name)
     assert failure.value.code == code

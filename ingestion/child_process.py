@@ -1,0 +1,212 @@
+"""Runs the limited child process that reads a file, and turns whatever becomes of it into a value or a typed failure.
+
+What always holds: the child is started by ``subprocess`` without ``preexec_fn`` (the caller has threads),
+with an environment of its own, in a session of its own that is killed whole when the time is up. A child that
+dies, hangs or answers nonsense is an :class:`~ingestion.guards.IngestionFailure`; where it reads page by page, it
+costs the page that it died of. Nothing it writes is trusted, and what it leaves in its folder for temporary files is
+removed. The request, which may hold a password, is never on a disk. A child does not outlive its parent, however that
+ends: it holds one end of a pipe whose other end only the parent has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+from ingestion.guards import CODES, Code, IngestionFailure, Limits
+
+_ROOT: Final = Path(__file__).resolve().parent.parent
+_ENVIRONMENT: Final = {
+    "PYTHONPATH": str(_ROOT),
+    "LANG": "C.UTF-8",
+    "PYTHONUTF8": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "OPENBLAS_NUM_THREADS": "1",  # each thread reserves address space, which RLIMIT_AS counts
+    "OMP_NUM_THREADS": "1",
+}
+SCRATCH: Final = "tessera-read-"
+"""How the folder for a child's temporary files begins."""
+_LOOK_SECONDS: Final = 0.25
+_MOST_CHILDREN: Final = 8
+_DEATHS_IN_A_ROW: Final = 2
+_READ_SIZE: Final = 1 << 20
+
+
+@dataclass(slots=True)
+class PageTexts:
+    """What became of pages that were read one by one. ``fatal`` are those whose reading ended the child."""
+
+    texts: dict[int, str] = field(default_factory=dict)
+    fatal: set[int] = field(default_factory=set)
+
+
+def run(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    """The child's answer to ``request``. Raises :class:`IngestionFailure`."""
+    with tempfile.TemporaryFile() as answered:
+        with _started(request, limits, answered) as process:
+            try:
+                status = process.wait(timeout=limits.wall_s)
+            except subprocess.TimeoutExpired:
+                raise IngestionFailure("timeout") from None
+        if status != 0:
+            raise death(status)
+        answered.seek(0)
+        body = answered.read(6 * limits.max_characters + 128 * 1024 * 1024)
+    try:
+        answer = json.loads(body)
+        if failure := answer.get("failure"):
+            code = cast(Code, failure["code"]) if failure["code"] in CODES else "malformed"
+            raise IngestionFailure(code, str(failure["message"])[:500], remedy=str(failure["remedy"])[:500])
+        result = answer["result"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IngestionFailure("malformed") from error
+    if not isinstance(result, dict):
+        raise IngestionFailure("malformed")
+    return result
+
+
+def run_pages(
+    request: dict[str, Any],
+    pages: Sequence[int],
+    limits: Limits,
+    *,
+    on_page: Callable[[], None] | None = None,
+) -> PageTexts:
+    """The texts of ``pages``, read one by one in this order, each within ``request["page_s"]`` seconds.
+
+    A page that ends the child is given up, and the pages after it are read in a new one, until the time of
+    ``limits`` is over or children end again and again. ``on_page`` is called for each page, and whatever it raises
+    ends the work. Never raises :class:`IngestionFailure`: what could not be read is missing.
+    """
+    found = PageTexts()
+    left = list(pages)
+    ends = time.monotonic() + limits.wall_s
+    deaths = 0
+    for _ in range(_MOST_CHILDREN):
+        if not left or time.monotonic() >= ends or deaths >= _DEATHS_IN_A_ROW:
+            break
+        before = len(left)
+        whole = _read_some({**request, "pages": left}, limits, ends, found, on_page)
+        left = [page for page in left if page not in found.texts]
+        if whole or not left:
+            break
+        deaths = 0 if len(left) < before else deaths + 1
+        found.fatal.add(left.pop(0))
+    return found
+
+
+def _read_some(
+    request: dict[str, Any],
+    limits: Limits,
+    ends: float,
+    found: PageTexts,
+    on_page: Callable[[], None] | None,
+) -> bool:
+    """Lets one child read; adds to ``found`` what it answers. False when it died on a page."""
+    with tempfile.TemporaryFile() as answered, _started(request, limits, answered) as process:
+        lines = _Lines(answered, 6 * limits.max_characters + 128 * 1024 * 1024)
+        status: int | None = None
+        while status is None and time.monotonic() < ends:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = process.wait(timeout=_LOOK_SECONDS)
+            for line in lines.new():
+                _take(line, request["pages"], found)
+                if on_page is not None:
+                    on_page()
+    return status == 0 or status is None
+
+
+def _take(line: bytes, asked: Sequence[int], found: PageTexts) -> None:
+    try:
+        answer = json.loads(line)
+        if answer["page"] in asked and isinstance(answer["text"], str):
+            found.texts[answer["page"]] = answer["text"]
+    except (ValueError, KeyError, TypeError):
+        return
+
+
+class _Lines:
+    """The whole lines that another process has added to a file since they were asked for last."""
+
+    def __init__(self, file: IO[bytes], at_most: int) -> None:
+        self._file, self._at_most = file, at_most
+        self._place = 0
+        self._rest = b""
+
+    def new(self) -> Iterator[bytes]:
+        while self._place < self._at_most and (
+            block := os.pread(self._file.fileno(), _READ_SIZE, self._place)
+        ):
+            self._place += len(block)
+            *lines, self._rest = (self._rest + block).split(b"\n")
+            yield from lines
+
+
+@contextlib.contextmanager
+def _started(
+    request: dict[str, Any], limits: Limits, answered: IO[bytes]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The child at work on ``request``; it is ended with its session when the block is left."""
+    request = {**request, "path": str(Path(request["path"]).resolve()), "limits": dataclasses.asdict(limits)}
+    with (
+        _lifeline() as lifeline,
+        _in_memory() as asked,
+        tempfile.TemporaryDirectory(prefix=SCRATCH, ignore_cleanup_errors=True) as scratch,
+    ):
+        asked.write(json.dumps({**request, "lifeline": lifeline}).encode("ascii"))
+        asked.seek(0)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-s", "-m", "ingestion.parse_child"],
+            stdin=asked,
+            stdout=answered,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={**_ENVIRONMENT, "TMPDIR": scratch},
+            start_new_session=True,
+            close_fds=True,
+            pass_fds=[lifeline],
+        )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextlib.contextmanager
+def _lifeline() -> Iterator[int]:
+    """The end of a pipe that the child gets; it hangs up when this process ends, or leaves the block."""
+    for_child, ours = os.pipe()  # neither is inherited by a program that does not ask for it
+    try:
+        yield for_child
+    finally:
+        os.close(ours)
+        os.close(for_child)
+
+
+def _in_memory() -> IO[bytes]:
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("request"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def death(status: int) -> IngestionFailure:
+    """The failure that fits a child that ended without an answer."""
+    if status == -signal.SIGXCPU:
+        return IngestionFailure("timeout")
+    if status in (-signal.SIGKILL, -signal.SIGXFSZ):
+        return IngestionFailure("too_large")
+    return IngestionFailure("malformed")
