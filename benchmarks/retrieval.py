@@ -48,8 +48,8 @@ def ndcg(ranked: list[str], relevant: dict[str, int], depth: int = 10) -> float:
     return gain / best
 
 
-def measure(folder: Path, embedder: Any) -> dict[str, Any]:
-    """Fills a fresh index, asks every judged query, and returns the means."""
+def measure(folder: Path, embedder: Any, asking: Any) -> dict[str, Any]:
+    """Fills a fresh index by ``embedder``, asks every judged query by ``asking``, and returns the means."""
     from search.index.base import IndexFilter, Point
     from search.index.edge import EdgeIndex
     from search.index.lock import IndexLock
@@ -77,7 +77,7 @@ def measure(folder: Path, embedder: Any) -> dict[str, Any]:
         )
         filter = IndexFilter(collection_ids=(COLLECTION,))
         for query, relevant in judged.items():
-            vector = embedder.embed_query(queries[query])
+            vector = asking.embed_query(queries[query])
             found = index.query(text=queries[query], dense=vector, filter=filter, limit=100)
             ranked = [ids[match.id] for match in found]
             ndcgs.append(ndcg(ranked, relevant))
@@ -98,6 +98,8 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--embedder", default="all-MiniLM-L6-v2")
+    parser.add_argument("--format", default="auto", help="of the embedder: auto, fp32, bf16 or int8")
+    parser.add_argument("--query-format", help="of the embedder of the queries, where it differs")
     options = parser.parse_args(arguments)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -110,9 +112,13 @@ def main(arguments: list[str]) -> None:
     from inference.embedder import SentenceTransformerEmbedder
 
     weights = catalog.path(options.embedder, env().models_dir)
-    embedder = SentenceTransformerEmbedder(weights, options.embedder)
+    embedder, asking = (
+        SentenceTransformerEmbedder(weights, options.embedder, weight_format=each)
+        for each in (options.format, options.query_format or options.format)
+    )
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    result = {"date": date, "machine": machine(), **measure(options.folder, embedder)}
+    result = {"date": date, "machine": machine(), **measure(options.folder, embedder, asking)}
+    result |= {"format": options.format, "query_format": options.query_format or options.format}
     print(json.dumps(result, indent=2))
 
 

@@ -84,7 +84,7 @@ class Env(BaseSettings):
     )
     kernels: Literal["auto", "avx512", "avx2", "off"] = Field(
         "auto",
-        description="Compiled kernels of the language model on the processor; `off` computes with torch.",
+        description="Compiled kernels of the models on the processor; `off` computes with torch.",
     )
     speculation: Literal["auto"] | NonNegativeInt = Field(
         "auto",
@@ -92,6 +92,10 @@ class Env(BaseSettings):
     )
     embedding_model: str = Field(
         "all-MiniLM-L6-v2", description="The embedding model, by its name in the catalog."
+    )
+    embedding_format: Literal["auto", "fp32", "bf16", "int8"] = Field(
+        "auto",
+        description="Number format of the embedding model's matrices; `auto`: int8 where the compiled kernels run it, else fp32.",
     )
     max_model_len: int = Field(4096, description="Longest prompt plus output, in tokens.")
     kv_cache_tokens: int = Field(32768, description="Size of the paged KV cache, in tokens.")

@@ -17,6 +17,7 @@ def runtime_config() -> runtime.RuntimeConfig:
         models_dir=e.models_dir,
         hub_url=e.hub_url,
         weight_format=e.model_format,
+        embedding_format=e.embedding_format,
         kernels=e.kernels,
         kv_cache_tokens=e.kv_cache_tokens,
         kv_cache_format=e.kv_cache_format,

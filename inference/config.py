@@ -9,6 +9,8 @@ from typing import Literal
 Kernels = Literal["auto", "avx512", "avx2", "off"]
 KVCacheFormat = Literal["auto", "int8"]
 """``auto``: bf16 by the compiled kernels, fp32 by torch."""
+EmbeddingFormat = Literal["auto", "fp32", "bf16", "int8"]
+"""``auto``: int8 where the compiled kernels can run the model, else fp32."""
 Architecture = Literal["llama", "mistral", "qwen2", "qwen3"]
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import cast, get_args
 
-from inference.config import Kernels, KVCacheFormat
+from inference.config import EmbeddingFormat, Kernels, KVCacheFormat
 from inference.errors import InvalidRequest
 from inference.quantization.base import WeightFormat
 from inference.routes import parse_remotes, parse_routes
@@ -25,6 +25,10 @@ def config_from_environment() -> RuntimeConfig:
     kernels = read("TESSERA_KERNELS", defaults.kernels)
     if kernels not in get_args(Kernels):
         raise InvalidRequest(f"TESSERA_KERNELS must be one of {', '.join(get_args(Kernels))}.")
+    embedding_format = read("TESSERA_EMBEDDING_FORMAT", defaults.embedding_format)
+    if embedding_format not in get_args(EmbeddingFormat):
+        known = ", ".join(get_args(EmbeddingFormat))
+        raise InvalidRequest(f"TESSERA_EMBEDDING_FORMAT must be one of {known}.")
     speculation = read("TESSERA_SPECULATION", "auto")
     kv_cache_format = read("TESSERA_KV_CACHE_FORMAT", defaults.kv_cache_format)
     if kv_cache_format not in get_args(KVCacheFormat):
@@ -37,6 +41,7 @@ def config_from_environment() -> RuntimeConfig:
             embedder=read("TESSERA_EMBEDDING_MODEL", defaults.embedder),
             models_dir=Path(folder) if folder else None,
             hub_url=read("TESSERA_HUB_URL", defaults.hub_url),
+            embedding_format=cast(EmbeddingFormat, embedding_format),
             weight_format=cast(WeightFormat, weight_format),
             kernels=cast(Kernels, kernels),
             device=read("TESSERA_DEVICE", defaults.device),

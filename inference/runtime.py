@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from inference import catalog
-from inference.config import EngineConfig, Kernels, KVCacheFormat
+from inference.config import EmbeddingFormat, EngineConfig, Kernels, KVCacheFormat
 from inference.embedder import Embedder, SentenceTransformerEmbedder
 from inference.errors import InferenceError, InvalidRequest, LoadingFailed, NotReady, WeightsMissing
 from inference.lane import ComputeLane
@@ -55,6 +55,7 @@ class RuntimeConfig:
     fetch_missing: bool = True
     hub_url: str = catalog.DEFAULT_HUB_URL
     weight_format: Literal["fp32", "bf16", "int8", "int4"] = "int8"
+    embedding_format: EmbeddingFormat = "auto"
     kernels: Kernels = "auto"
     device: str = "cpu"
     kv_cache_tokens: int = 65_536
@@ -297,7 +298,15 @@ def _open_remote(remote: Remote, backend: Backend, runtime: Runtime) -> None:
 def _load_embedder(config: RuntimeConfig, runtime: Runtime, lane: ComputeLane) -> Embedder:
     folder = _weights(config.embedder, config, runtime)
     runtime._say(f"Loading the embedder {_name(config.embedder)}.")
-    return SentenceTransformerEmbedder(folder, _name(config.embedder), config.device, lane)
+    return SentenceTransformerEmbedder(
+        folder,
+        _name(config.embedder),
+        config.device,
+        lane,
+        weight_format=config.embedding_format,
+        kernels=config.kernels,
+        num_threads=config.num_threads,
+    )
 
 
 def _load_generator(config: RuntimeConfig, runtime: Runtime, lane: ComputeLane) -> TextGenerator:

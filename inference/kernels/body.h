@@ -317,6 +317,8 @@ ISA static void NAMED(attend)(const Pass *p, const Layer *layer, const Unit *uni
         }
 }
 
+#include "encoder.h"
+
 static const Kernels NAMED(kernels) = {
     .panels = {
         {0, NAMED(int8_panel_1), NAMED(int8_panel_2), NAMED(int8_panel_3), NAMED(int8_panel_4), NAMED(int8_panel_5),
@@ -332,6 +334,9 @@ static const Kernels NAMED(kernels) = {
     .inverse_rms = NAMED(inverse_rms),
     .place = NAMED(place),
     .attend = NAMED(attend),
+    .gelu = NAMED(gelu),
+    .layer_norm = NAMED(layer_norm),
+    .attend_whole = NAMED(attend_whole),
     .row_step = NAMED(ROW_STEP),
 };
 

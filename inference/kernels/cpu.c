@@ -210,18 +210,22 @@ static void plan(Pass *p) {
     }
 }
 
-/* Computes a step and writes its keys and values. 0, or -1 when memory is short: nothing was written then. */
-EXPORT int tessera_forward(Team *team, const Model *model, const Step *step) {
-    Pass p = {.model = model, .step = step};
-    const size_t bytes = lay_out(&p, NULL, team->size);
-    if (bytes > team->arena_bytes) {    /* kept for the next step: fresh pages would have to be cleared */
+/* The team's arena with room for `bytes`, or null. It is kept for the next step: fresh pages would have to be cleared. */
+static char *reserve(Team *team, size_t bytes) {
+    if (bytes > team->arena_bytes) {
         free(team->arena);
         const size_t whole = (bytes + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
         team->arena = aligned_alloc(LARGE_PAGE, whole);
         team->arena_bytes = team->arena ? whole : 0;
         if (team->arena) madvise(team->arena, whole, MADV_HUGEPAGE);
     }
-    if (!team->arena) return -1;
+    return team->arena;
+}
+
+/* Computes a step and writes its keys and values. 0, or -1 when memory is short: nothing was written then. */
+EXPORT int tessera_forward(Team *team, const Model *model, const Step *step) {
+    Pass p = {.model = model, .step = step};
+    if (!reserve(team, lay_out(&p, NULL, team->size))) return -1;
     lay_out(&p, team->arena, team->size);
     plan(&p);
     run(team, forward, &p, p.phases, model->num_layers * PHASES_OF_LAYER + PHASES_OF_HEAD);
@@ -246,3 +250,5 @@ EXPORT int tessera_linear(Team *team, const Linear *layer, const float *x, int r
     free(arena);
     return 0;
 }
+
+#include "encode.h"

@@ -58,6 +58,19 @@ typedef struct {
     const float *cosines, *sines;               /* [positions][head_dim/2] */
 } Model;
 
+/* A layer of an encoder, which normalizes behind each residual; ffn is at least hidden. */
+typedef struct {
+    Linear qkv, output, up, down;
+    const float *attention_norm, *attention_shift, *output_norm, *output_shift;     /* [hidden] */
+} EncoderLayer;
+
+typedef struct {
+    int32_t num_layers, hidden, ffn, heads, head_dim;   /* head_dim: a multiple of 32; hidden: heads * head_dim */
+    float eps;
+    const EncoderLayer *layers;
+    const float *norm, *shift;                  /* of the embeddings, [hidden] */
+} Encoder;
+
 /* Bytes of a tile, a block of one head: keys [head_dim/2][BLOCK][2] or values [BLOCK/2][head_dim][2], in bf16, or in int8
  * with fp32 scales [BLOCK] behind them, one a position. */
 static inline size_t tile_bytes(const Model *m) {
@@ -140,5 +153,8 @@ typedef struct {
     float (*inverse_rms)(const float *x, int k, float eps);
     void (*place)(const Pass *, const Layer *, const Segment *, int row);
     void (*attend)(const Pass *, const Layer *, const Unit *, int head, float *out, Scratch *);
+    void (*gelu)(float *x, int k);
+    void (*layer_norm)(float *x, int k, const float *weight, const float *shift, float eps);
+    void (*attend_whole)(const Encoder *, const float *qkv, int count, float *out, float *notes);
     int row_step;                               /* rows that attention takes at least */
 } Kernels;

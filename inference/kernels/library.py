@@ -60,6 +60,22 @@ class Model(ctypes.Structure):
     )
 
 
+class EncoderLayer(ctypes.Structure):
+    _fields_ = (
+        *((name, Linear) for name in ("qkv", "output", "up", "down")),
+        *_fields(_address, "attention_norm attention_shift output_norm output_shift"),
+    )
+
+
+class Encoder(ctypes.Structure):
+    _fields_ = (
+        *_fields(_int, "num_layers hidden ffn heads head_dim"),
+        ("eps", ctypes.c_float),
+        ("layers", ctypes.POINTER(EncoderLayer)),
+        *_fields(_address, "norm shift"),
+    )
+
+
 class Segment(ctypes.Structure):
     _fields_ = (*_fields(_int, "first length start unused"), ("blocks", _address))
 
@@ -112,6 +128,8 @@ class Team:
         self._forward.argtypes = [_address, ctypes.POINTER(Model), ctypes.POINTER(Step)]
         self._linear = self._library.tessera_linear
         self._linear.argtypes = [_address, ctypes.POINTER(Linear), _address, ctypes.c_int, _address]
+        self._encode = self._library.tessera_encode
+        self._encode.argtypes = [_address, ctypes.POINTER(Encoder), _address, _address, ctypes.c_int]
         if self._library.tessera_select(instructions.encode()) != 0:
             raise KernelsUnavailable(f"This processor lacks {instructions or 'AVX2'}.")
         self._team: int | None = new(num_threads or default_threads())
@@ -127,6 +145,14 @@ class Team:
         if os.getpid() != self._process:
             raise KernelsUnavailable("A forked process must load its models itself.")
         if self._forward(self._team, ctypes.byref(model), ctypes.byref(step)) != 0:
+            raise MemoryError("no memory for a step")
+
+    def encode(self, model: Encoder, x: Tensor, starts: Tensor) -> None:
+        """Turns ``x``, fp32 ``[tokens, hidden]``, from embeddings into hidden states, in place. ``starts`` int32
+        says where each sequence begins and, last, where all end. Raises as :meth:`forward` does."""
+        if os.getpid() != self._process:
+            raise KernelsUnavailable("A forked process must load its models itself.")
+        if self._encode(self._team, ctypes.byref(model), address(x), address(starts), len(starts) - 1) != 0:
             raise MemoryError("no memory for a step")
 
     def linear(self, layer: Linear, x: Tensor) -> Tensor:

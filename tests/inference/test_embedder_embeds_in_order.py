@@ -84,7 +84,7 @@ def test_threads_get_their_own_vectors(embedder: SentenceTransformerEmbedder) ->
 def test_values_that_are_no_numbers_are_refused(
     embedder: SentenceTransformerEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedder._model, "encode", lambda texts, **kwargs: np.full((len(texts), 384), np.nan))
+    monkeypatch.setattr(embedder, "_model", lambda ids: np.full((len(ids), 384), np.nan))
     with pytest.raises(InferenceError):
         embedder.embed_query("x")
 
