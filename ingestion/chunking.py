@@ -1,119 +1,186 @@
-"""Cuts a document into passages that a model can embed: by headings, then paragraphs, sentences, words.
+"""Cuts a document into passages that a model can embed: at headings, paragraphs, lines, sentences, words.
 
-What always holds: ``page.text[chunk.start:chunk.end] == chunk.text``, chunks of a page are in order, none is
-blank, none has more than ``max_tokens`` tokens of the tokenizer given (without its special tokens) nor more
-than 16 characters for each of these, and every visible character of a page lies in a chunk.
+What always holds: ``page.text[chunk.start:chunk.end] == chunk.text``, chunks of a page are in order and apart,
+none is blank, none has more than ``max_tokens`` tokens of the tokenizer given (without its special tokens) nor
+more than 16 characters for each of these, unless it is one character, and every visible character of a page lies
+in a chunk. A fenced block of Markdown, a table's row and a list's item are cut only where they are longer.
+
+Of all cuts that the limit allows those are taken that hurt least in sum, by dynamic programming over the units of
+:mod:`ingestion.blocks`; so passages come out about equally long, not full ones with a rest behind them. A text is
+tokenized once for the cuts and once more to be sure of the limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
-from semantic_text_splitter import MarkdownSplitter, TextSplitter
 from tokenizers import Tokenizer
 
-from ingestion.parsed import Heading, ParsedDocument, ParsedPage, TextChunk
+from ingestion.blocks import Break, Unit, finer, units
+from ingestion.parsed import Heading, ParsedDocument, TextChunk
 
 # A tokenizer may count a run of ten thousand letters as one unknown token.
 _CHARACTERS_PER_TOKEN: Final = 16
 _WINDOW: Final = 20_000  # characters that are cut in one call, so that the caller hears of it in between
+_MOST_UNITS: Final = 64  # in a passage; keeps the time for a column of single figures within bounds
 _MARKDOWN: Final = "text/markdown"
+_HURTS: Final = {
+    Break.HEADING: 0.0,
+    Break.PARAGRAPH: 0.05,
+    Break.LINE: 0.15,
+    Break.SENTENCE: 0.25,
+    Break.WRAPPED: 0.6,
+    Break.WORD: 1.0,
+    Break.BOUND: 1.0,
+}
+_HEADING_INSIDE: Final = 0.4  # joins sections while both are shorter than about half a passage
 
 
 def chunk(
     document: ParsedDocument,
     *,
     tokenizer: Tokenizer,
-    max_tokens: int = 220,
-    overlap: int = 30,
+    max_tokens: int = 200,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[TextChunk]:
     """The passages of ``document``, numbered from 0 through all its pages.
 
-    ``overlap`` is the number of tokens (0 to 30, under ``max_tokens``) that neighbours may share.
     Headings above a page (of the pages before it) count towards the path of its passages. ``on_progress`` is
-    told the pages that are done, often: at least every 20,000 characters. Raises ``ValueError`` for numbers out of range.
+    told the pages that are done, often: at least every 20,000 characters. Raises ``ValueError`` for
+    ``max_tokens`` below 1.
     """
-    if max_tokens < 1 or not 0 <= overlap <= 30 or overlap >= max_tokens:
-        raise ValueError("max_tokens must be at least 1, overlap 0 to 30 and less than max_tokens")
-    counter = Tokenizer.from_str(tokenizer.to_str())
-    counter.no_truncation()  # a truncating tokenizer would count no text as longer than its own limit
-    counter.no_padding()
-    kind = MarkdownSplitter if document.media_type == _MARKDOWN else TextSplitter
-    splitter = kind.from_huggingface_tokenizer(counter, max_tokens, overlap=overlap, trim=True)
+    if max_tokens < 1:
+        raise ValueError("max_tokens must be at least 1")
+    counter = _plain(tokenizer)
     chunks: list[TextChunk] = []
     path: list[Heading] = []
     for done, page in enumerate(document.pages):
-        for start, end, headings in _sections(page, path, counter, max_tokens):
-            names = tuple(heading.text for heading in headings)
-            for first, last in _windows(page.text, start, end):
-                if on_progress is not None:
-                    on_progress(done)
-                for left, right in _spans(splitter, page.text, first, last, max_tokens):
-                    chunks.append(
-                        TextChunk(len(chunks), page.number, left, right, page.text[left:right], names)
-                    )
+        waiting = sorted(page.headings, key=lambda heading: heading.start, reverse=True)
+        found = units(page.text, page.headings, markdown=document.media_type == _MARKDOWN)
+        for window in _windows(page.text, found):
+            if on_progress is not None:
+                on_progress(done)
+            for start, end, lead in _passages(page.text, window, counter, max_tokens):
+                while waiting and waiting[-1].start <= start:
+                    heading = waiting.pop()
+                    path[:] = [above for above in path if above.level < heading.level] + [heading]
+                names = tuple(heading.text for heading in path)
+                text = page.text[start:end]
+                chunks.append(TextChunk(len(chunks), page.number, start, end, text, names, lead))
+        for heading in reversed(waiting):
+            path[:] = [above for above in path if above.level < heading.level] + [heading]
     return chunks
 
 
-def _windows(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The section ``start`` to ``end`` in parts of at most :data:`_WINDOW` characters, parted at the last
-    paragraph, line, sentence or word that ends in the second half of each."""
-    while end - start > _WINDOW:
-        half, full = start + _WINDOW // 2, start + _WINDOW
-        breaks = ((text.rfind(mark, half, full), mark) for mark in ("\n\n", "\n", ". ", " "))
-        cut = next((place + len(mark) for place, mark in breaks if place >= 0), full)
-        yield start, cut
-        start = cut
-    yield start, end
+def _plain(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer itself where it does not truncate, since a copy takes longer than cutting a short document; one that
+    truncates would count no text as longer than its own limit."""
+    if tokenizer.truncation is None and tokenizer.padding is None:
+        return tokenizer
+    counter = Tokenizer.from_str(tokenizer.to_str())
+    counter.no_truncation()
+    counter.no_padding()
+    return counter
 
 
-def _sections(
-    page: ParsedPage, path: list[Heading], counter: Tokenizer, max_tokens: int
-) -> Iterator[tuple[int, int, tuple[Heading, ...]]]:
-    """Spans between headings with the path above each; short neighbours are joined while they fit one chunk.
-
-    ``path`` is carried from page to page and changed here.
-    """
-    cuts = [(heading.start, heading) for heading in page.headings if 0 <= heading.start < len(page.text)]
-    cuts.sort(key=lambda cut: cut[0])
-    starts = [0, *(start for start, _ in cuts)]
-    ends = [*(start for start, _ in cuts), len(page.text)]
-    opened: tuple[int, int, tuple[Heading, ...], int] | None = None
-    for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        if place:
-            heading = cuts[place - 1][1]
-            path[:] = [above for above in path if above.level < heading.level] + [heading]
-        if not page.text[start:end].strip():
-            continue
-        limit = _CHARACTERS_PER_TOKEN * max_tokens
-        size = _count(counter, page.text[start:end]) if end - start <= limit else max_tokens + 1
-        if opened is not None:
-            if opened[3] < max_tokens // 3 and opened[3] + size <= max_tokens and end - opened[0] <= limit:
-                opened = (opened[0], end, opened[2], opened[3] + size)
-                continue
-            yield opened[:3]
-        opened = (start, end, tuple(path), size)
-    if opened is not None:
-        yield opened[:3]
+def _windows(text: str, found: Sequence[Unit]) -> Iterator[list[Unit]]:
+    """The units in parts of at most :data:`_WINDOW` characters, parted where it hurts least in the second half."""
+    window: list[Unit] = []
+    for unit in found:
+        for part in _halves(text, unit, _WINDOW, lambda start, end: end - start):
+            if window and part.end - window[0].start > _WINDOW:
+                middle = window[0].start + _WINDOW // 2
+                places = [place for place in range(1, len(window)) if window[place].start >= middle]
+                cut = min(places, key=lambda place: (window[place].before, -place), default=len(window))
+                if part.before <= (window[cut].before if cut < len(window) else Break.BOUND):
+                    cut = len(window)
+                yield window[:cut]
+                window = window[cut:]
+                if window and part.end - window[0].start > _WINDOW:
+                    yield window
+                    window = []
+            window.append(part)
+    if window:
+        yield window
 
 
-def _count(counter: Tokenizer, text: str) -> int:
-    return len(counter.encode(text, add_special_tokens=False).ids)
+def _passages(
+    text: str, window: Sequence[Unit], counter: Tokenizer, limit: int
+) -> Iterator[tuple[int, int, str]]:
+    """Start, end and table row above of each passage of a window."""
+    first = window[0].start
+    offsets = counter.encode(text[first : window[-1].end], add_special_tokens=False).offsets
+    starts = [first + start for start, _ in offsets]
+
+    def size(start: int, end: int) -> int:
+        tokens = bisect_left(starts, end) - bisect_left(starts, start)
+        return max(tokens, -(-(end - start) // _CHARACTERS_PER_TOKEN))
+
+    pieces: list[Unit] = []
+    for unit in window:
+        fine = [unit] if size(unit.start, unit.end) <= limit else finer(text, unit)
+        for part in fine:
+            fits = size(part.start, part.end) <= limit
+            pieces += [part] if fits else _halves(text, part, max(1, limit // 4), size)
+    grouped = _grouped(pieces, [size(piece.start, piece.end) for piece in pieces], limit)
+    joined = [replace(pieces[i], end=pieces[j - 1].end) for i, j in grouped]
+    trimmed = [span for unit in joined if (span := _trimmed(text, unit)) is not None]
+    counts = counter.encode_batch([text[u.start : u.end] for u in trimmed], add_special_tokens=False)
+
+    def exact(start: int, end: int) -> int:
+        return len(counter.encode(text[start:end].strip(), add_special_tokens=False).ids)
+
+    for unit, count in zip(trimmed, counts, strict=True):
+        for part in [unit] if len(count.ids) <= limit else _halves(text, unit, limit, exact):
+            if (span := _trimmed(text, part)) is not None:
+                yield span.start, span.end, span.lead
 
 
-def _spans(
-    splitter: TextSplitter | MarkdownSplitter, text: str, start: int, end: int, max_tokens: int
-) -> Iterator[tuple[int, int]]:
-    limit = _CHARACTERS_PER_TOKEN * max_tokens
-    section = text[start:end]
-    for offset, piece in splitter.chunk_indices(section):
-        for cut in range(0, len(piece), limit):
-            left = start + offset + cut
-            right = start + offset + min(cut + limit, len(piece))
-            part = text[left:right]
-            left += len(part) - len(part.lstrip())
-            right -= len(part) - len(part.rstrip())
-            if left < right:
-                yield left, right
+def _grouped(pieces: Sequence[Unit], sizes: Sequence[int], limit: int) -> list[tuple[int, int]]:
+    """Runs of pieces, as ``(first, behind last)``, of at most ``limit`` tokens that hurt least in sum."""
+    slack = [((limit - size) / limit) ** 2 for size in range(limit + 1)]
+    hurts = [_HURTS[piece.before] for piece in pieces]
+    inside = [_HEADING_INSIDE if piece.before is Break.HEADING else 0.0 for piece in pieces]
+    best = [0.0] * (len(pieces) + 1)
+    begins = [0] * (len(pieces) + 1)
+    for end in range(1, len(pieces) + 1):
+        least, size, crossed = float("inf"), 0, 0.0
+        for start in range(end - 1, max(-1, end - 1 - _MOST_UNITS), -1):
+            size += sizes[start]
+            if size > limit and start < end - 1:
+                break
+            hurt = best[start] + hurts[start] + slack[min(size, limit)] + crossed
+            if hurt < least:
+                least, begins[end] = hurt, start
+            crossed += inside[start]
+        best[end] = least
+    runs: list[tuple[int, int]] = []
+    end = len(pieces)
+    while end:
+        runs.append((begins[end], end))
+        end = begins[end]
+    return runs[::-1]
+
+
+def _halves(text: str, unit: Unit, limit: int, size: Callable[[int, int], int]) -> list[Unit]:
+    """``unit`` in parts of at most ``limit`` by ``size``, parted at the white space nearest to the middle, or
+    where there is none; a single character is not parted."""
+    if unit.end - unit.start < 2 or size(unit.start, unit.end) <= limit:
+        return [unit]
+    middle, reach = (unit.start + unit.end) // 2, (unit.end - unit.start) // 4
+    before = max((text.rfind(mark, middle - reach, middle) for mark in (" ", "\n", "\t")), default=-1) + 1
+    cut = before if before > unit.start else middle
+    left = replace(unit, end=cut)
+    right = replace(unit, start=cut, before=Break.WORD)
+    return [*_halves(text, left, limit, size), *_halves(text, right, limit, size)]
+
+
+def _trimmed(text: str, unit: Unit) -> Unit | None:
+    piece = text[unit.start : unit.end]
+    if not piece.strip():
+        return None
+    start = unit.start + len(piece) - len(piece.lstrip())
+    return replace(unit, start=start, end=unit.start + len(piece.rstrip()))

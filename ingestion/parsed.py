@@ -67,7 +67,8 @@ class ParsedDocument:
 
 @dataclass(frozen=True, slots=True)
 class TextChunk:
-    """A passage of one page: ``page.text[start:end] == text``. ``headings`` is the path above it."""
+    """A passage of one page: ``page.text[start:end] == text``. ``headings`` is the path above it, ``lead`` the
+    first row of the table in whose middle it begins, or empty."""
 
     ordinal: int
     page: int
@@ -75,6 +76,7 @@ class TextChunk:
     end: int
     text: str
     headings: tuple[str, ...] = ()
+    lead: str = ""
 
 
 def headings_in(text: str, outline: Iterable[tuple[str, int]]) -> tuple[Heading, ...]:

@@ -40,7 +40,7 @@ from tenants.scope import tenant_scope
 logger = logging.getLogger(__name__)
 
 CHUNK_TOKENS = 200
-CHUNK_OVERLAP = 30
+LONGEST_PATH = 200  # characters; the embedder reads 256 tokens in all
 ROWS_PER_STATEMENT = 200
 PROGRESS_SECONDS = 0.5
 MODELS_WAIT_SECONDS = 2.0
@@ -112,7 +112,6 @@ def ingest(lease: Lease) -> None:
         parsed,
         tokenizer=embedder.tokenizer,
         max_tokens=CHUNK_TOKENS,
-        overlap=CHUNK_OVERLAP,
         on_progress=_reporter(lease, Stage.PARSING, len(parsed.pages)),
     )
     vectors = _embed(lease, embedder, title, passages)
@@ -129,8 +128,12 @@ def chunk_id(organization_id: int, version_id: uuid.UUID, ordinal: int) -> uuid.
 
 
 def embedding_text(title: str, passage: TextChunk) -> str:
-    """What is embedded: title and headings give a passage the context that its own words may lack."""
-    return "\n".join([" > ".join(dict.fromkeys([title, *passage.headings])), passage.text])
+    """What is embedded: title and headings, and the first row of a table that the passage goes on with, give it the
+    context that its own words may lack. Of a long path both ends stay: the title and the nearest heading."""
+    path = " > ".join(dict.fromkeys([title, *passage.headings]))
+    if len(path) > LONGEST_PATH:
+        path = f"{path[: LONGEST_PATH // 2 - 2]} … {path[1 - LONGEST_PATH // 2 :]}"
+    return "\n".join(filter(None, [path, passage.lead, passage.text]))
 
 
 def _load(lease: Lease) -> tuple[DocumentVersion, str]:

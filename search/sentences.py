@@ -13,6 +13,9 @@ Span = tuple[int, int]
 LONGEST = 600
 """Characters; a longer "sentence" is a table or a list and is cut at its lines."""
 
+_NEAR = 100
+"""Characters around a full stop that tell whether it ends a sentence."""
+
 _ABBREVIATIONS_WORDS = """
 e.g. i.e. etc. vs. cf. approx. no. nos. fig. figs. sec. art. vol. pp. p. ca. dr. mr. mrs. ms. prof.
 st. inc. ltd. co. corp. jr. sr. al. z.b. d.h. bzw. usw. nr. abs. evtl. ggf. u.a. inkl. max. min.
@@ -40,8 +43,9 @@ def sentence_spans(text: str) -> list[Span]:
     for match in _END.finditer(text):
         end = match.end()
         if not match.group().startswith("\n"):
-            line = text[max(start, text.rfind("\n", 0, end) + 1) : end]
-            if not is_sentence_end(line, text[end:].lstrip()[:1]):
+            near = max(start, end - _NEAR)  # all of the text would be copied for each full stop
+            line = text[max(near, text.rfind("\n", near, end) + 1) : end]
+            if not is_sentence_end(line, text[end : end + _NEAR].lstrip()[:1]):
                 continue
         spans += _trimmed(text, start, end)
         start = end

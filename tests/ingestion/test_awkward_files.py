@@ -1,4 +1,4 @@
-"""Files that broke other parsers end as expected of each: ready with their words, or a fitting code."""
+"""Files that broke other parsers end as expected of each: ready with their words, exactly cut, or a fitting code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from ingestion.child import parse_file
+from ingestion.chunking import chunk
 from ingestion.guards import IngestionFailure, Limits
+from tests.ingestion.cut_exactly import WORDS, assert_cut_exactly
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "eval"
 CASES: list[dict[str, Any]] = (
@@ -34,3 +36,4 @@ def test_ends_as_expected(case: dict[str, Any]) -> None:
     assert "ready" in statuses
     text = "\n".join(page.text for page in document.pages)
     assert [word for word in case["must_contain"] if word not in text] == []
+    assert_cut_exactly(document, chunk(document, tokenizer=WORDS, max_tokens=100), WORDS, 100)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer
 
+from ingestion.blocks import finer, units
 from ingestion.chunking import chunk
 from ingestion.parsed import Heading, ParsedDocument, ParsedPage
+from tests.ingestion.cut_exactly import BYTES, WORDS, assert_cut_exactly
 
-TOKENIZER = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
-TOKENIZER.pre_tokenizer = pre_tokenizers.Whitespace()
-TOKENIZER.enable_truncation(5)
-
-TEXT = st.text(st.sampled_from("ab é日𝄞.,#\n "), max_size=400)
+TOKENIZER = WORDS
+ALPHABET = st.sampled_from("ab é日𝄞e\u0301.,:|#-`\t\u2028\x85\x1c\n ") | st.characters(
+    exclude_categories=["Cs"]
+)
+TEXT = st.text(ALPHABET, max_size=400)
 
 
 @st.composite
@@ -30,22 +32,25 @@ def documents(draw: st.DrawFn) -> ParsedDocument:
 
 
 @settings(max_examples=150, deadline=None)
-@given(documents(), st.integers(3, 40), st.integers(0, 2))
+@given(documents(), st.sampled_from([WORDS, BYTES]), st.integers(1, 40))
 def test_offsets_are_exact_and_nothing_is_lost(
-    document: ParsedDocument, max_tokens: int, overlap: int
+    document: ParsedDocument, tokenizer: Tokenizer, max_tokens: int
 ) -> None:
-    chunks = chunk(document, tokenizer=TOKENIZER, max_tokens=max_tokens, overlap=overlap)
-    full = Tokenizer.from_str(TOKENIZER.to_str())
-    full.no_truncation()
-    assert [passage.ordinal for passage in chunks] == list(range(len(chunks)))
+    chunks = chunk(document, tokenizer=tokenizer, max_tokens=max_tokens)
+    assert_cut_exactly(document, chunks, tokenizer, max_tokens)
+
+
+@settings(max_examples=50, deadline=None)
+@given(documents())
+def test_units_lie_end_to_end(document: ParsedDocument) -> None:
     for page in document.pages:
-        covered: set[int] = set()
-        for passage in (passage for passage in chunks if passage.page == page.number):
-            assert page.text[passage.start : passage.end] == passage.text
-            assert passage.text.strip()
-            assert len(full.encode(passage.text).ids) <= max_tokens
-            covered.update(range(passage.start, passage.end))
-        assert all(place in covered for place, character in enumerate(page.text) if not character.isspace())
+        found = units(page.text, page.headings, markdown=document.media_type == "text/markdown")
+        assert "".join(page.text[unit.start : unit.end] for unit in found) == page.text
+        assert all(
+            "".join(page.text[part.start : part.end] for part in finer(page.text, unit))
+            == page.text[unit.start : unit.end]
+            for unit in found
+        )
 
 
 def test_a_passage_knows_the_headings_above_it() -> None:
@@ -53,7 +58,7 @@ def test_a_passage_knows_the_headings_above_it() -> None:
     second = text.index("Install")
     page = ParsedPage(1, text, (Heading(0, 1, "Guide"), Heading(second, 2, "Install")))
     after = ParsedPage(2, "It goes on here.")
-    chunks = chunk(ParsedDocument("text/plain", (page, after)), tokenizer=TOKENIZER, max_tokens=80, overlap=0)
+    chunks = chunk(ParsedDocument("text/plain", (page, after)), tokenizer=TOKENIZER, max_tokens=80)
     assert [passage.headings for passage in chunks] == [
         ("Guide",),
         ("Guide", "Install"),
@@ -63,7 +68,7 @@ def test_a_passage_knows_the_headings_above_it() -> None:
 
 def test_a_word_without_end_is_cut() -> None:
     document = ParsedDocument("text/plain", (ParsedPage(1, "a" * 5000),))
-    chunks = chunk(document, tokenizer=TOKENIZER, max_tokens=10, overlap=0)
+    chunks = chunk(document, tokenizer=TOKENIZER, max_tokens=10)
     assert max(len(passage.text) for passage in chunks) <= 160
     assert "".join(passage.text for passage in chunks) == "a" * 5000
 
@@ -72,7 +77,7 @@ def test_the_caller_hears_of_a_long_page_while_it_is_cut() -> None:
     sentence = "The pump is checked every week. "
     document = ParsedDocument("text/plain", (ParsedPage(1, "Short."), ParsedPage(2, sentence * 4000)))
     heard: list[int] = []
-    chunks = chunk(document, tokenizer=TOKENIZER, max_tokens=200, overlap=0, on_progress=heard.append)
+    chunks = chunk(document, tokenizer=TOKENIZER, max_tokens=200, on_progress=heard.append)
     assert heard[:2] == [0, 1]
     assert len(heard) >= 1 + len(document.pages[1].text) / 20_000
     assert all(passage.text.endswith(".") for passage in chunks), "a window ends where a sentence does"
