@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from ingestion.blocks import Kind, units
 from ingestion.chunking import chunk
 from ingestion.parsed import Heading, ParsedDocument, ParsedPage, TextChunk
-from ingestion.parsers.markdown import MEDIA_TYPES
 from tests.ingestion.cut_exactly import WORDS, assert_cut_exactly, count
 
 WORD = st.sampled_from(["pump", "valve", "Oslo", "1962", "fjord", "of", "is", "x_1", "(see)"])
@@ -26,7 +25,7 @@ TABLE = st.lists(st.lists(WORD, min_size=2, max_size=2), min_size=1, max_size=12
 
 
 def cut(text: str, max_tokens: int, headings: tuple[Heading, ...] = ()) -> list[TextChunk]:
-    document = ParsedDocument(MEDIA_TYPES[0], (ParsedPage(1, text, headings),))
+    document = ParsedDocument("text/markdown", (ParsedPage(1, text, headings),))
     chunks = chunk(document, tokenizer=WORDS, max_tokens=max_tokens)
     assert_cut_exactly(document, chunks, WORDS, max_tokens)
     return chunks
