@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from ingestion.blocks import finer, units
 from ingestion.chunking import chunk
@@ -84,3 +84,12 @@ def test_the_caller_hears_of_a_long_page_while_it_is_cut() -> None:
     assert (
         "".join(passage.text for passage in chunks[1:]).replace(" ", "") == sentence.replace(" ", "") * 4000
     )
+
+
+def test_a_cut_within_a_word_that_makes_more_tokens_of_it_stays_within_the_limit() -> None:
+    pieces = Tokenizer(models.WordPiece({"[UNK]": 0, "x": 1, "##xx": 2, "##x": 3}, unk_token="[UNK]"))
+    pieces.model.max_input_chars_per_word = 1000
+    pieces.pre_tokenizer = pre_tokenizers.Whitespace()
+    document = ParsedDocument("text/plain", (ParsedPage(1, "x" * 200),))
+    chunks = chunk(document, tokenizer=pieces, max_tokens=4)
+    assert_cut_exactly(document, chunks, pieces, 4)
