@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, NonNegativeInt, model_validator
+from pydantic import AliasChoices, Field, NonNegativeInt, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +55,13 @@ class Env(BaseSettings):
     )
     qdrant_url: str = Field("", description="A Qdrant server. Empty: Qdrant Edge inside the process.")
     qdrant_api_key: str = Field("", description="The Qdrant server's key.")
+    index_process: bool = Field(
+        True, description="Qdrant Edge in a process of its own, so that none of its calls holds up a page."
+    )
+    index_open_shards: PositiveInt = Field(
+        64,
+        description="Organisations whose embedded index is open at a time; the least recently used is closed.",
+    )
     s3_bucket: str = Field("", description="Bucket for uploaded files. Empty: var/files.")
     s3_endpoint_url: str = Field("", description="Endpoint of an S3-compatible storage.")
     inference_url: str = Field(

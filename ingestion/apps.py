@@ -10,7 +10,10 @@ class IngestionConfig(AppConfig):
     verbose_name = "Ingestion"
 
     def ready(self) -> None:
+        from ingestion import audit
         from ingestion.page_images import forget_organization
+        from search import maintenance
         from tenants.lifecycle import register
 
         register(forget_organization)
+        maintenance.register("audit_index", audit.act)

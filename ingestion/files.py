@@ -48,21 +48,23 @@ def discard(key: str) -> None:
         logger.info("file %s was already gone", key)
 
 
+def unnamed(organization: Organization, *, now: datetime) -> list[str]:
+    """The keys of stored files that no version names and that are older than :data:`UNNAMED_AFTER`."""
+    stored = corpus.stored_files(organization)
+    with tenant_scope(organization):
+        named = set(DocumentVersion.objects.values_list("file", flat=True))
+    return [key for key in sorted(stored - named) if stored_at(key, now) < now - UNNAMED_AFTER]
+
+
 def remove_unnamed(*, now: datetime) -> int:
-    """Removes the files that no version names and that are older than :data:`UNNAMED_AFTER`; returns how many."""
-    removed = 0
-    for organization in Organization.objects.all():
-        stored = corpus.stored_files(organization)
-        with tenant_scope(organization):
-            named = set(DocumentVersion.objects.values_list("file", flat=True))
-        for key in sorted(stored - named):
-            if _stored_at(key, now) < now - UNNAMED_AFTER:
-                discard(key)
-                removed += 1
-    return removed
+    """Removes the :func:`unnamed` files of every organisation; returns how many."""
+    removed = [key for organization in Organization.objects.all() for key in unnamed(organization, now=now)]
+    for key in removed:
+        discard(key)
+    return len(removed)
 
 
-def _stored_at(key: str, now: datetime) -> datetime:
+def stored_at(key: str, now: datetime) -> datetime:
     """``now`` for a file that has gone meanwhile."""
     try:
         return default_storage.get_modified_time(key)

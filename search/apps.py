@@ -10,7 +10,10 @@ class SearchConfig(AppConfig):
     verbose_name = "Corpus and conversations"
 
     def ready(self) -> None:
-        from search.corpus import forget_organization
+        from search import maintenance, reindex
+        from search.corpus import forget_here, forget_organization
         from tenants.lifecycle import register
 
         register(forget_organization)
+        maintenance.register("reindex", reindex.act)
+        maintenance.register("forget_organization", forget_here)

@@ -7,6 +7,7 @@ once more after them. No scope and no transaction is open while the index works.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import UUID
@@ -17,7 +18,10 @@ from django.db import transaction
 from django.db.models import Q, TextField
 from django.db.models.functions import Cast
 
+from search import maintenance, streams
 from search.index import Point, open_index
+from search.index.errors import IndexLocked
+from search.index.opening import drop_index
 from search.models import Chunk, Document, DocumentVersion, Page, Turn
 from search.retrieval import EPOCH
 from tenants.models import Organization
@@ -87,13 +91,31 @@ def _unindex_document(organization: Organization, document_id: UUID) -> None:
 
 
 def forget_organization(organization: Organization) -> None:
-    """Deletes what the organisation holds outside the database: its index and its stored files. May be repeated."""
-    open_index(organization).drop()
-    with tenant_scope(organization):
-        files = list(DocumentVersion.objects.values_list("file", flat=True))
-    for file in files:
-        if file:
-            default_storage.delete(file)
+    """Deletes what the organisation holds outside the database: its index, its stored files and the events of its
+    answers. May be repeated. Where another process holds the embedded index, that one is asked.
+    """
+    arguments = {"organization": organization.slug}
+    try:
+        forget_here(arguments, _say_nothing)
+    except IndexLocked:
+        maintenance.run("forget_organization", arguments, _say_nothing)
+    for file in stored_files(organization):
+        default_storage.delete(file)
+    with contextlib.suppress(OSError):
+        default_storage.delete(str(organization.pk))  # the folder, where the storage has folders
+    maintenance.forget(organization)
+
+
+def forget_here(arguments: dict[str, Any], write: maintenance.Write) -> int:
+    """The part of :func:`forget_organization` that only the process that holds the index can do; returns 0."""
+    organization = Organization.objects.get(slug=arguments["organization"])
+    drop_index(organization)
+    streams.store().forget_organization(organization.pk)
+    return 0
+
+
+def _say_nothing(line: str) -> None:
+    """Nobody waits for lines."""
 
 
 def residue(organization: Organization, document_id: UUID) -> dict[str, int]:

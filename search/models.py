@@ -182,3 +182,46 @@ class Turn(TenantModel):
 
     def __str__(self) -> str:
         return self.question[:80]
+
+
+class ServedCollection(models.Model):
+    """Which collection of the Qdrant server is the index of an organisation, once it was made anew: the one pointer that
+    every process reads. Without a row it is the one named after the organisation's number.
+    """
+
+    organization_key = models.BigIntegerField(unique=True)
+    name = models.CharField(max_length=60)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class MaintenanceJob(models.Model):
+    """Work on the index that an operator's command asks of the process that holds it: see :mod:`search.maintenance`.
+
+    It is of the installation, not of an organisation, and names one at most by its slug.
+    """
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    act = models.CharField(max_length=40)
+    arguments = models.JSONField(default=dict)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
+    output = models.TextField(blank=True)
+    exit_status = models.IntegerField(null=True)
+    attempts = models.IntegerField(default=0)
+    token = models.UUIDField(null=True)
+    """Of whoever works on it: who lost it writes nothing more."""
+    heartbeat_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["status", "created_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.act} {self.status}"

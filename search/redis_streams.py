@@ -66,7 +66,12 @@ class _Names:
 
 def current_name(run: RunKey) -> str:
     """Where the id of a turn's newest run is kept. All names of the run begin with this one."""
-    return f"tessera:stream:{run.organization_id}:{run.turn_id}"
+    return f"{organization_prefix(run.organization_id)}{run.turn_id}"
+
+
+def organization_prefix(organization_id: int) -> str:
+    """All names of an organisation begin with it."""
+    return f"tessera:stream:{organization_id}:"
 
 
 @dataclass(slots=True)
@@ -191,6 +196,17 @@ class RedisStreams:
                 self._wake()
             followed.used_at = time.monotonic()
             return followed.stream
+
+    def forget_organization(self, organization_id: int) -> None:
+        with self._awake:
+            names = [name for name in self._written if name.run.organization_id == organization_id]
+            for stream in [self._written.pop(name).stream for name in names]:
+                stream.stop()
+        try:
+            for key in self._redis.scan_iter(organization_prefix(organization_id) + "*", count=AT_ONCE):
+                self._redis.unlink(key)
+        except redis.RedisError as error:
+            raise StreamsUnavailable(str(error)) from error
 
     def close(self) -> None:
         with self._awake:

@@ -193,6 +193,13 @@ class StreamStore(Protocol):
         """
         ...
 
+    def forget_organization(self, organization_id: int) -> None:
+        """Stops the organisation's answers that this process makes and removes all its events.
+
+        What another process was making expires. Raises :class:`StreamsUnavailable`.
+        """
+        ...
+
     def close(self) -> None:
         """Ends what serves the streams. Those that this process writes are then lost for the others."""
         ...
@@ -221,6 +228,11 @@ class MemoryStreams:
         with self._lock:
             self._forget()
             return self._streams.get(run)
+
+    def forget_organization(self, organization_id: int) -> None:
+        with self._lock:
+            for run in [run for run in self._streams if run.organization_id == organization_id]:
+                self._streams.pop(run).stop()
 
     def close(self) -> None:
         with self._lock:

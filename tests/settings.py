@@ -18,6 +18,8 @@ os.environ["TESSERA_LOAD_MODELS"] = "false"
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
 
 from config.settings import *  # noqa: F403
-from config.settings import STATIC_ROOT
+from config.settings import ENV, STATIC_ROOT
+
+ENV.index_process = False  # a process a test would cost minutes; tests/index runs both ways
 
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)

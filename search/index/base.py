@@ -58,6 +58,17 @@ class Match:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """What tells whether an index should be made anew."""
+
+    points: int
+    outside_graph: int
+    """Points that each query looks at one by one; 0 where the engine builds its graph by itself."""
+    average_length: float
+    """The mean passage length that the stored BM25 weights were made with, in terms."""
+
+
 class VectorIndex(Protocol):
     """Dense and BM25 vectors of one organisation, fused by DBSF; what a question means exactly counts once more, since
     DBSF gives a lone match but half of its scale. Thread-safe.
@@ -79,11 +90,19 @@ class VectorIndex(Protocol):
 
     def count(self) -> int: ...
 
+    def state(self) -> IndexState: ...
+
     def ids(self) -> set[UUID]: ...
 
     def vectors(self, ids: Sequence[UUID]) -> dict[UUID, Vector]: ...
 
     def flush(self) -> None: ...
+
+    def optimize(self) -> None:
+        """Builds the graph over all points where the engine does not by itself. Takes long, and holds up every other
+        call on this organisation's index and, embedded, on its neighbours': for an index that nobody asks yet.
+        """
+        ...
 
     def drop(self) -> None: ...
 

@@ -2,7 +2,8 @@
 
 What always holds: nothing is loaded without the lock; a shard whose creation was interrupted is made anew,
 for it holds nothing; vectors are stored bit for bit as they came (the dot product of unit vectors is their
-cosine, and Qdrant's own cosine would rescale them), so that :mod:`search.reindex` can compare hashes.
+cosine, and Qdrant's own cosine would rescale them), so that :mod:`search.reindex` can compare hashes; which
+shard of the folder counts is said by one small file, so that another one takes its place in one step.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import shutil
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,22 +22,25 @@ from uuid import UUID
 import numpy as np
 import qdrant_edge as edge
 
-from search.index.base import IndexFilter, Match, Point, Vector
+from search.index.base import IndexFilter, IndexState, Match, Point, Vector
 from search.index.checks import check_limit, check_points, check_vector
 from search.index.errors import IndexClosed, IndexFailure, IndexLocked, IndexMismatch
 from search.index.lock import IndexLock
 from search.index.sparse import DEFAULT_AVERAGE_LENGTH, Bm25Encoder, SparseTerms
 
 LAYOUT = 1
+META = "tessera.json"
 DENSE = "dense"
 SPARSE = "bm25"
 UPSERT_BATCH = 256
-"""Points per call. The interpreter's lock is held in each call: about 4 ms for so many."""
+"""Points per call: about 15 ms, for which a question waits that comes in between."""
 READ_BATCH = 1000
 MIN_PREFETCH = 400
 """Least depth of each list before the fusion. DBSF scales a list by its mean and deviation, which say more of a long
 one: docs/search.md has what was measured."""
 SEARCH_THREADS = 2
+"""Threads of an open shard. Segments are read in parallel, and a shard has two or three: the graph and what came
+after it."""
 
 
 class EdgeIndex:
@@ -53,6 +58,8 @@ class EdgeIndex:
         self._bm25 = Bm25Encoder(average_length)
         self._guard = threading.RLock()
         self._shard: edge.EdgeShard | None = None
+        self._name = "shard"
+        self._in_graph = 0
         self._closed = False
         self._pid = os.getpid()
 
@@ -126,18 +133,29 @@ class EdgeIndex:
         with self._open("count") as shard:
             return int(shard.count(edge.CountRequest(exact=True)))
 
+    def state(self) -> IndexState:
+        points = self.count()
+        return IndexState(
+            points=points,
+            outside_graph=max(0, points - self._in_graph),
+            average_length=self.average_length,
+        )
+
     def ids(self) -> set[UUID]:
         found: set[UUID] = set()
-        offset: Any = None
+        offset: UUID | None = None
         while True:
-            request = edge.ScrollRequest(
-                offset=offset, limit=READ_BATCH, with_payload=False, with_vector=False
-            )
-            with self._open("read") as shard:
-                records, offset = shard.scroll(request)
-            found.update(_uuid(record.id) for record in records)
+            page, offset = self.page_of_ids(offset)
+            found.update(page)
             if offset is None:
                 return found
+
+    def page_of_ids(self, offset: UUID | None) -> tuple[list[UUID], UUID | None]:
+        """Up to :data:`READ_BATCH` ids from ``offset`` on in their order, and where the next page begins."""
+        request = edge.ScrollRequest(offset=offset, limit=READ_BATCH, with_payload=False, with_vector=False)
+        with self._open("read") as shard:
+            records, following = shard.scroll(request)
+        return [_uuid(record.id) for record in records], None if following is None else _uuid(following)
 
     def vectors(self, ids: Sequence[UUID]) -> dict[UUID, Vector]:
         found: dict[UUID, Vector] = {}
@@ -152,6 +170,40 @@ class EdgeIndex:
     def flush(self) -> None:
         with self._open("flush") as shard:
             shard.flush()
+
+    def optimize(self) -> None:
+        """Builds the graph over all points (HNSW, where they are many). Holds the interpreter's lock for about 0.4 ms a
+        point: for a process that answers nobody.
+        """
+        with self._open("optimize") as shard:
+            shard.optimize()
+            shard.flush()
+            self._in_graph = int(shard.count(edge.CountRequest(exact=True)))
+            self._save_meta()
+
+    def adopt(self, folder: Path) -> list[UUID]:
+        """Takes the closed index of ``folder`` in place of its own, in one step, and returns the ids of the points that
+        its own had. A crash leaves the one or the other.
+        """
+        with self._guard:
+            self.ensure_may_write()
+            replaced = self._ids_where_readable()
+            built = self._read_meta(folder / META)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            name = f"shard-{uuid.uuid4().hex}"
+            (folder / built["shard"]).rename(self._folder / name)
+            self._close_shard()
+            self._take(built, name)
+            self._save_meta()
+            self._remove_others()
+            return replaced
+
+    def _ids_where_readable(self) -> list[UUID]:
+        """None of a shard that is not there or is beyond reading, which is why another takes its place."""
+        try:
+            return list(self.ids()) if self._meta.exists() else []
+        except IndexFailure:
+            return []
 
     def drop(self) -> None:
         """Deletes the shard and its folder. A later :meth:`ensure` creates an empty one."""
@@ -179,7 +231,7 @@ class EdgeIndex:
 
     @property
     def _meta(self) -> Path:
-        return self._folder / "tessera.json"
+        return self._folder / META
 
     @contextmanager
     def _open(self, act: str) -> Iterator[edge.EdgeShard]:
@@ -196,7 +248,8 @@ class EdgeIndex:
     def _create(self) -> edge.EdgeShard:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
-        shard = edge.EdgeShard.create(str(self._folder / "shard"), _config(self._dimension))
+        self._name, self._in_graph = "shard", 0
+        shard = edge.EdgeShard.create(str(self._folder / self._name), _config(self._dimension))
         for field, kind in (
             ("collection", edge.PayloadSchemaType.Uuid),
             ("document", edge.PayloadSchemaType.Uuid),
@@ -211,23 +264,44 @@ class EdgeIndex:
 
     def _save_meta(self) -> None:
         """Written last and renamed into place: a shard without it is one whose creation did not end."""
-        draft = self._folder / "tessera.json.new"
-        values = {"layout": LAYOUT, "dimension": self._dimension, "average_length": self.average_length}
+        draft = self._folder / f"{META}.new"
+        values = {
+            "layout": LAYOUT,
+            "dimension": self._dimension,
+            "average_length": self.average_length,
+            "shard": self._name,
+            "in_graph": self._in_graph,
+        }
         with draft.open("w", encoding="ascii") as out:
             json.dump(values, out)
             out.flush()
             os.fsync(out.fileno())
         draft.rename(self._meta)
 
-    def _load(self) -> edge.EdgeShard:
-        saved = json.loads(self._meta.read_text(encoding="ascii"))
+    def _read_meta(self, file: Path) -> dict[str, Any]:
+        saved = {"shard": "shard", "in_graph": 0, **json.loads(file.read_text(encoding="ascii"))}
         if saved["layout"] != LAYOUT or saved["dimension"] != self._dimension:
             raise IndexMismatch(
                 f"The index holds vectors of {saved['dimension']} dimensions in layout {saved['layout']}; "
                 f"{self._dimension} dimensions in layout {LAYOUT} are needed."
             )
+        return saved
+
+    def _take(self, saved: dict[str, Any], name: str) -> None:
         self._bm25 = Bm25Encoder(saved["average_length"])
-        return edge.EdgeShard.load(str(self._folder / "shard"))
+        self._name, self._in_graph = name, int(saved["in_graph"])
+
+    def _load(self) -> edge.EdgeShard:
+        saved = self._read_meta(self._meta)
+        self._take(saved, saved["shard"])
+        self._remove_others()
+        return edge.EdgeShard.load(str(self._folder / self._name))
+
+    def _remove_others(self) -> None:
+        """Removes the shards that this one replaced, or that were about to replace it when the process died."""
+        for other in self._folder.iterdir():
+            if other.is_dir() and other.name != self._name:
+                shutil.rmtree(other, ignore_errors=True)
 
     def _close_shard(self) -> None:
         shard, self._shard = self._shard, None

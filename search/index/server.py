@@ -17,7 +17,7 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException
 
-from search.index.base import IndexFilter, Match, Point, Vector
+from search.index.base import IndexFilter, IndexState, Match, Point, Vector
 from search.index.checks import check_limit, check_points, check_vector
 from search.index.edge import DENSE, LAYOUT, MIN_PREFETCH, READ_BATCH, SPARSE, UPSERT_BATCH, payload_of
 from search.index.errors import IndexClosed, IndexFailure, IndexMismatch, LocalModeRefused
@@ -136,6 +136,10 @@ class ServerIndex:
         with self._open("count") as client:
             return int(client.count(self._name, exact=True).count)
 
+    def state(self) -> IndexState:
+        points = self.count()
+        return IndexState(points=points, outside_graph=0, average_length=self.average_length)
+
     def ids(self) -> set[UUID]:
         found: set[UUID] = set()
         offset: Any = None
@@ -160,6 +164,9 @@ class ServerIndex:
 
     def flush(self) -> None:
         """Nothing to do: every write has waited until the server applied and logged it."""
+
+    def optimize(self) -> None:
+        """Nothing to do: a server builds its graphs by itself."""
 
     def drop(self) -> None:
         """Deletes the collection. A later :meth:`ensure` creates an empty one."""

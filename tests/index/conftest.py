@@ -1,7 +1,11 @@
-"""An index of each kind, behind the one protocol. A Qdrant server takes part where ``QDRANT_URL`` is set."""
+"""An index of each kind, behind the one protocol. A Qdrant server takes part where ``QDRANT_URL`` is set.
+
+The embedded kinds may keep one shard open, so that every test of two organisations also opens and closes.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 import uuid
 import warnings
@@ -13,50 +17,97 @@ from qdrant_client import QdrantClient
 
 from search.index.base import VectorIndex
 from search.index.edge import EdgeIndex
+from search.index.embedded import EmbeddedIndex
 from search.index.lock import IndexLock
 from search.index.server import ServerIndex, connect
+from search.index.shard_process import ShardProcess
+from search.index.shards import ShardKeeper, Shards
 from tests.index.points import DIMENSION
 
-KINDS = ["edge", "client", *(["server"] if os.environ.get("QDRANT_URL") else [])]
+KINDS = ["edge", "shards", "process", "client", *(["server"] if os.environ.get("QDRANT_URL") else [])]
 
 MakeIndex = Callable[[str], VectorIndex]
+_keys = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def shard_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShardProcess]:
+    """One child for all tests of the contract; each test has keys of its own."""
+    home = tmp_path_factory.mktemp("shards")
+    lock = IndexLock(home / "lock")
+    lock.acquire()
+    keeper = ShardProcess(home, lock=lock, dimension=DIMENSION, most_open=1)
+    yield keeper
+    keeper.close()
+    lock.release()
 
 
 @pytest.fixture(params=KINDS)
 def make_index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeIndex]:
     """Opens the index of a named organisation; a name opened twice is the same storage, after a close."""
-    opened: list[VectorIndex] = []
-    lock = IndexLock(tmp_path / "lock")
-    run = uuid.uuid4().hex[:8]
-    client: QdrantClient | None = None
     if request.param == "edge":
+        yield from _edge(tmp_path)
+    elif request.param == "shards":
+        lock = IndexLock(tmp_path / "lock")
         lock.acquire()
+        keeper = Shards(tmp_path, lock=lock, dimension=DIMENSION, most_open=1)
+        yield from _kept(keeper)
+        keeper.close()
+        lock.release()
+    elif request.param == "process":
+        yield from _kept(request.getfixturevalue("shard_process"))
     elif request.param == "client":
-        client = QdrantClient(":memory:")
+        yield from _served(QdrantClient(":memory:"))
     else:
-        client = connect(os.environ["QDRANT_URL"], os.environ.get("QDRANT_API_KEY", ""))
+        yield from _served(connect(os.environ["QDRANT_URL"], os.environ.get("QDRANT_API_KEY", "")))
+
+
+def _edge(folder: Path) -> Iterator[MakeIndex]:
+    lock = IndexLock(folder / "lock")
+    lock.acquire()
+    opened: list[VectorIndex] = []
 
     def make(name: str) -> VectorIndex:
-        index: VectorIndex
-        if client is None:
-            index = EdgeIndex(tmp_path / name, lock=lock, dimension=DIMENSION)
-        else:
-            index = ServerIndex(client, f"test_{run}_{name}", dimension=DIMENSION)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Payload indexes have no effect in the local Qdrant")
-            index.ensure()
-        opened.append(index)
+        opened.append(EdgeIndex(folder / name, lock=lock, dimension=DIMENSION))
+        opened[-1].ensure()
+        return opened[-1]
+
+    yield make
+    for index in opened:
+        index.close()
+    lock.release()
+
+
+def _kept(keeper: ShardKeeper) -> Iterator[MakeIndex]:
+    keys: dict[str, int] = {}
+
+    def make(name: str) -> VectorIndex:
+        index = EmbeddedIndex(keeper, keys.setdefault(name, next(_keys)), dimension=DIMENSION)
+        index.ensure()
         return index
 
     yield make
-    names = {getattr(index, "_name", None) for index in opened}
-    for index in opened:
+    for key in keys.values():
+        keeper.call(key, "drop")
+
+
+def _served(client: QdrantClient) -> Iterator[MakeIndex]:
+    run = uuid.uuid4().hex[:8]
+    opened: dict[str, ServerIndex] = {}
+
+    def make(name: str) -> VectorIndex:
+        opened[name] = ServerIndex(client, f"test_{run}_{name}", dimension=DIMENSION)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Payload indexes have no effect in the local Qdrant")
+            opened[name].ensure()
+        return opened[name]
+
+    yield make
+    for index in opened.values():
         index.close()
-    if client is not None:
-        for name in names - {None}:
-            client.delete_collection(str(name))
-        client.close()
-    lock.release()
+    for name in {index._name for index in opened.values()}:
+        client.delete_collection(name)
+    client.close()
 
 
 @pytest.fixture

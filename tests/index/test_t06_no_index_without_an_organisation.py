@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from search.index import opening
 from search.index.base import IndexFilter, Point, VectorIndex
 from search.index.edge import EdgeIndex
+from search.index.embedded import EmbeddedIndex
 from search.index.lock import IndexLock
 from search.index.server import ServerIndex
 from tenants.models import Organization
@@ -36,7 +38,7 @@ def public_methods(kind: type) -> dict[str, Any]:
     return {n: m for n, m in inspect.getmembers(kind, inspect.isfunction) if not n.startswith("_")}
 
 
-@pytest.mark.parametrize("kind", [VectorIndex, EdgeIndex, ServerIndex])
+@pytest.mark.parametrize("kind", [VectorIndex, EdgeIndex, EmbeddedIndex, ServerIndex])
 def test_no_method_takes_a_tenant_or_a_collection_name(kind: type) -> None:
     methods = public_methods(kind)
     assert methods.keys() >= {
@@ -61,7 +63,7 @@ def test_no_method_takes_a_tenant_or_a_collection_name(kind: type) -> None:
 
 def test_both_kinds_offer_the_whole_protocol_with_the_same_parameters() -> None:
     for name, method in public_methods(VectorIndex).items():
-        for kind in (EdgeIndex, ServerIndex):
+        for kind in (EdgeIndex, EmbeddedIndex, ServerIndex):
             offered = inspect.signature(public_methods(kind)[name])
             assert offered.parameters.keys() == inspect.signature(method).parameters.keys(), (kind, name)
 
@@ -78,25 +80,33 @@ def test_opening_without_a_saved_organisation_raises_before_anything_is_touched(
     for act in (
         opening.open_index,
         opening.drop_index,
-        lambda o: opening.recreate_index(o, average_length=100.0),
+        lambda o: opening.build_index(o, average_length=100.0).__enter__(),
     ):
         with pytest.raises(TypeError, match="one saved organisation"):
             act(nobody)
 
 
-def test_an_organisation_gets_one_object_and_another_gets_another(
+def test_an_organisation_always_gets_its_own_index_and_none_after_the_end(
     acme: Organization, globex: Organization
 ) -> None:
     mine = opening.open_index(acme)
-    assert opening.open_index(acme) is mine
-    assert opening.open_index(globex) is not mine
+    mine.upsert([wide_point()])
+    assert opening.open_index(acme).count() == 1
+    assert opening.open_index(globex).count() == 0
     assert opening.keys_present() == {acme.pk, globex.pk}
     opening.close_all()
     with pytest.raises(Exception, match="closed"):
         mine.count()
-    assert opening.open_index(acme) is not mine
+    assert opening.open_index(acme).count() == 1
     opening.drop_index(acme)
     assert opening.keys_present() == {globex.pk}
+
+
+def wide_point() -> Point:
+    """A point of the product's dimension."""
+    dense = np.zeros(384, dtype=np.float32)
+    dense[0] = 1
+    return point(1, "pump", dense=dense)
 
 
 SEEDS = st.integers(0, 12)

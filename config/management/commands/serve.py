@@ -24,6 +24,8 @@ from config.runtime import start_runtime
 from inference import runtime
 from ingestion import worker
 from search.index import opening
+from search.maintenance import MaintenanceThread
+from search.rebuilding import Watch
 
 
 class Command(BaseCommand):
@@ -63,6 +65,8 @@ class Command(BaseCommand):
         if running is not None:
             threading.Thread(target=self._report, args=(running, started), daemon=True).start()
         embedded_worker = worker.start_embedded_worker()
+        keeper = MaintenanceThread(Watch().look)
+        keeper.start()
         self._greet(options["host"], options["port"], demo=options["demo"])
         config = uvicorn.Config(
             "config.asgi:application", log_level="warning", lifespan="off", timeout_graceful_shutdown=5
@@ -70,6 +74,7 @@ class Command(BaseCommand):
         try:
             uvicorn.Server(config).run(sockets=[listener])
         finally:
+            keeper.stop()
             embedded_worker.stop()
             if running is not None:
                 running.stop()

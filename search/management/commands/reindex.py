@@ -7,24 +7,25 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from search import reindex
-from search.index import IndexFailure, claim, close_all
+from search import maintenance
+from search.index import IndexFailure
 from search.management import organizations
 
 
 class Command(BaseCommand):
-    help = "Fills the vector index anew from the rows. In the embedded mode, stop the product first."
+    help = "Makes the vector index anew from the rows, also while the product runs."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         organizations.add_argument(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        slug = options["organization"]
+        organizations.chosen(slug)
         try:
-            claim()
-            for organization in organizations.chosen(options["organization"]):
-                points = reindex.reindex(organization)
-                self.stdout.write(f"{organization.slug}: {points} passages")
+            status = maintenance.run(
+                "reindex", {"organization": slug}, self.stdout.write, notice=self.stderr.write
+            )
         except IndexFailure as failure:
             raise CommandError(f"{failure} {failure.hint}") from failure
-        finally:
-            close_all()
+        if status:
+            raise CommandError("The index was not made anew.", returncode=status)

@@ -1,0 +1,73 @@
+"""An index whose mean length drifted, or that has much outside its graph, is queued to be made anew."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from search import maintenance, rebuilding, reindex
+from search.index import IndexState, open_index
+from search.models import MaintenanceJob
+from search.rebuilding import Watch, reason_to_rebuild
+from tenants.models import Organization
+from tests.search.corpus_rows import document
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuilding, "FEW_PASSAGES", 3)
+
+
+def test_a_mean_that_drifted_is_counted_anew_in_the_background(acme: Organization) -> None:
+    document(acme, "Short", [f"impeller {n}" for n in range(5)])
+    assert "terms on average" in (reason_to_rebuild(acme) or "")
+    assert Watch().look() == ["acme"]
+    assert maintenance.work_on_next()
+    assert MaintenanceJob.objects.get().output == "acme: 5 passages"
+    assert open_index(acme).state().average_length == pytest.approx(5, abs=1)
+    assert reason_to_rebuild(acme) is None
+    document(acme, "Longer", ["valve " * 9 for _ in range(5)])
+    assert "terms on average" in (reason_to_rebuild(acme) or "")
+
+
+def test_a_mean_within_a_fifth_stays(acme: Organization) -> None:
+    document(acme, "A", ["impeller " * 20 for _ in range(5)])
+    reindex.reindex(acme)
+    document(acme, "B", ["impeller " * 25 for _ in range(5)])
+    assert reason_to_rebuild(acme) is None
+
+
+@pytest.mark.parametrize(
+    ("points", "outside", "worn"),
+    [(30_000, 19_999, False), (30_000, 20_000, True), (200_000, 39_999, False), (200_000, 40_000, True)],
+)
+def test_many_passages_outside_the_graph_are_a_reason(
+    acme: Organization, monkeypatch: pytest.MonkeyPatch, points: int, outside: int, worn: bool
+) -> None:
+    class Index:
+        def state(self) -> IndexState:
+            return IndexState(points=points, outside_graph=outside, average_length=120.0)
+
+    monkeypatch.setattr(rebuilding, "open_index", lambda organization: Index())
+    monkeypatch.setattr(rebuilding, "sampled_length", lambda organization: 120.0)
+    assert (reason_to_rebuild(acme) is not None) == worn
+
+
+def test_only_organisations_whose_documents_changed_are_looked_at(
+    acme: Organization, globex: Organization
+) -> None:
+    now = [timezone.now()]
+    watch = Watch(clock=lambda: now[0])
+    document(acme, "A", [f"impeller {n}" for n in range(5)])
+    assert watch.look() == ["acme"]
+    now[0] += timedelta(minutes=5)
+    document(globex, "B", [f"impeller {n}" for n in range(5)])
+    assert watch.look() == []
+    now[0] += timedelta(minutes=6)
+    assert "globex" in watch.look()
+    now[0] += timedelta(days=2)
+    assert watch.look() == []

@@ -1,0 +1,78 @@
+"""On a Qdrant server an index is made anew as a collection of its own, and one row says which one counts.
+
+The server is qdrant-client's local mode, which obeys the same calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from qdrant_client import QdrantClient
+
+from search import reindex
+from search.index import close_all, open_index
+from search.index.opening import build_index, drop_index, keys_present
+from search.models import ServedCollection
+from tenants.models import Organization
+from tests.search.corpus_rows import document
+
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
+]
+
+
+@pytest.fixture(autouse=True)
+def server(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[QdrantClient]:
+    client = QdrantClient(":memory:")
+    monkeypatch.setattr(settings.ENV, "qdrant_url", "http://qdrant.example:6333")
+    monkeypatch.setattr("search.index.opening.connect", lambda *args: client)
+    yield client
+    close_all()
+
+
+def collections(server: QdrantClient) -> list[str]:
+    return sorted(collection.name for collection in server.get_collections().collections)
+
+
+def test_the_new_collection_takes_the_place_of_the_old_one(
+    acme: Organization, globex: Organization, server: QdrantClient
+) -> None:
+    document(acme, "A", ["impeller one", "impeller two"])
+    document(globex, "B", ["canary"])
+    before = collections(server)
+    assert before == [f"tessera_{acme.pk}", f"tessera_{globex.pk}"]
+    for _ in range(2):
+        assert reindex.reindex(acme) == 2
+        name = ServedCollection.objects.get().name
+        assert collections(server) == sorted([f"tessera_{name}", f"tessera_{globex.pk}"])
+    assert reindex.audit(acme).clean
+    assert open_index(acme).state().average_length == pytest.approx(4, abs=0.5)
+    assert keys_present() == {acme.pk, globex.pk}
+
+
+def test_a_build_that_fails_leaves_the_old_one(acme: Organization, server: QdrantClient) -> None:
+    document(acme, "A", ["impeller one"])
+
+    def build() -> None:
+        with build_index(acme, average_length=50.0):
+            assert len(collections(server)) == 2
+            raise OSError("the server went away")
+
+    with pytest.raises(OSError, match="away"):
+        build()
+    assert collections(server) == [f"tessera_{acme.pk}"]
+    assert open_index(acme).count() == 1
+
+
+def test_what_was_dropped_leaves_no_collection_and_no_row(
+    acme: Organization, globex: Organization, server: QdrantClient
+) -> None:
+    document(acme, "A", ["impeller one"])
+    document(globex, "B", ["canary"])
+    reindex.reindex(acme)
+    drop_index(acme)
+    assert collections(server) == [f"tessera_{globex.pk}"]
+    assert not ServedCollection.objects.exists()
