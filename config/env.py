@@ -121,6 +121,9 @@ class Env(BaseSettings):
         0.30, description="Below this best cosine similarity a question is answered 'not in your documents'."
     )
     max_upload_mb: int = Field(100, description="Largest upload, in megabytes.")
+    max_queued_files: int = Field(
+        20_000, description="Most files of one organisation that wait to be read; more are refused with 429."
+    )
     parse_memory_mb: int = Field(1024, description="Memory limit of the parsing process, in megabytes.")
     parse_wall_seconds: int = Field(90, description="Time limit of parsing one file, in seconds.")
     parse_cpu_seconds: int = Field(60, description="Processor time limit of parsing one file, in seconds.")

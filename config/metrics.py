@@ -1,4 +1,4 @@
-"""``/metrics``: what the engine and this process count, for Prometheus.
+"""``/metrics``: what the engine and this process count, and how the queues are, for Prometheus.
 
 For whoever sends the key ``TESSERA_METRICS_KEY``, and for a signed-in operator; not for whoever comes from this machine,
 since behind a proxy that is everybody. It names organisations by their numbers and holds no text of anybody.
@@ -11,10 +11,12 @@ import hmac
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from config import queue_metrics
 from inference import runtime
 from inference.engine.metrics import exposition
 from inference.errors import InferenceError
 from ingestion import jobs
+from ingestion.overview import overview
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
@@ -31,7 +33,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
         name = models.generator.model_name
     except InferenceError:  # no engine yet, or its service is away: models_ready says so
         pass
-    response = HttpResponse(exposition(values, name), "text/plain; version=0.0.4; charset=utf-8")
+    text = exposition(values, name) + queue_metrics.exposition(overview())
+    response = HttpResponse(text, "text/plain; version=0.0.4; charset=utf-8")
     response["Cache-Control"] = "no-store"
     return response
 

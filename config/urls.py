@@ -9,6 +9,7 @@ from drf_spectacular.views import SpectacularAPIView
 from config.engine_page import engine_page
 from config.health import healthz, readyz
 from config.metrics import metrics
+from config.queue_page import queue_page, retry_failed
 from config.views import ApiDocsView
 
 urlpatterns = [
@@ -16,6 +17,8 @@ urlpatterns = [
     path("readyz", readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),
     path("admin/engine/", engine_page, name="engine"),
+    path("admin/queue/", queue_page, name="queue"),
+    path("admin/queue/retry", retry_failed, name="queue-retry"),
     path("admin/", admin.site.urls),
     path("accounts/", include("tenants.signin_urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),

@@ -1,32 +1,36 @@
-"""Documents over the API: upload, list, look at, delete, retry. Shells over the functions of this package."""
+"""Documents over the API: upload, list, look at, delete, retry, cancel. Shells over the functions of this package."""
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
-from django.db.models import OuterRef, Subquery
 from django.http import Http404
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from ingestion import deletion, jobs, progress, uploads
-from ingestion.models import IngestionJob
-from ingestion.serializers import STATUSES, DocumentSerializer, UploadSerializer
+from ingestion import bundles, deletion, jobs, pace, progress, uploads
+from ingestion.reception import UploadParser, refuse_early
+from ingestion.serializers import (
+    STATUSES,
+    ArchiveSerializer,
+    BundleSerializer,
+    DocumentSerializer,
+    QueueSerializer,
+    UploadSerializer,
+)
 from search.models import Collection, Document
 from search.paging import new_paginator, page_of
 from tenants.authentication import credential
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 
-MULTIPART_OVERHEAD = 64 * 1024
 LONGEST_IDEMPOTENCY_KEY = 200
 _ACCEPTED = OpenApiResponse(DocumentSerializer, description="Accepted; its state is under `Location`.")
 _TOO_LARGE = OpenApiResponse(description="The file is larger than is allowed.")
+_FULL = OpenApiResponse(description="Too many files wait; send again after `Retry-After` seconds.")
 _UNSUPPORTED = OpenApiResponse(description="The file is of no format that is read.")
 _REUSED = OpenApiResponse(description="The Idempotency-Key was used for another file.")
 _KEY = OpenApiParameter(
@@ -40,7 +44,7 @@ _KEY = OpenApiParameter(
 class Documents(APIView):
     """All documents of the key's organisation."""
 
-    parser_classes = [MultiPartParser]
+    parser_classes = [UploadParser]
     required_scopes = {"GET": "read", "POST": "write"}
 
     @extend_schema(
@@ -48,6 +52,8 @@ class Documents(APIView):
         summary="List documents, newest first",
         parameters=[
             OpenApiParameter("status", str, enum=STATUSES, description="Only documents in this state."),
+            OpenApiParameter("q", str, description="Only documents whose title or file name contains this."),
+            OpenApiParameter("external_id", str, description="Only the document that you gave this id."),
             OpenApiParameter("cursor", str, description="From `next` or `previous` of a page."),
             OpenApiParameter("page_size", int, description="Up to 200; 50 by default."),
         ],
@@ -56,9 +62,14 @@ class Documents(APIView):
     def get(self, request: Request) -> Response:
         paginator = new_paginator()
         with tenant_scope(credential(request).organization):
-            found = with_status(Document.objects.all(), request.query_params.get("status"))
+            found = progress.narrowed(
+                Document.objects.all(),
+                status=_status(request),
+                words=request.query_params.get("q", "")[:200],
+                external_id=request.query_params.get("external_id", ""),
+            )
             page = paginator.paginate_queryset(progress.with_progress(found), request, view=self)
-            rows = [progress.row_of(document) for document in page or []]
+            rows = progress.rows_of_documents(page or [])
         answer: Response = paginator.get_paginated_response([DocumentSerializer(row).data for row in rows])
         return answer
 
@@ -68,11 +79,11 @@ class Documents(APIView):
         description="Answers at once; ask `Location` until `status` is ready or failed.",
         parameters=[_KEY],
         request={"multipart/form-data": UploadSerializer},
-        responses={202: _ACCEPTED, 409: _REUSED, 413: _TOO_LARGE, 415: _UNSUPPORTED},
+        responses={202: _ACCEPTED, 409: _REUSED, 413: _TOO_LARGE, 415: _UNSUPPORTED, 429: _FULL},
     )
     def post(self, request: Request) -> Response:
         asker = credential(request)
-        uploads.refuse_too_large(announced_size(request))
+        refuse_early(request, asker.organization)
         sent = UploadSerializer(data=request.data)
         sent.is_valid(raise_exception=True)
         values = sent.validated_data
@@ -87,6 +98,52 @@ class Documents(APIView):
             idempotency_key=_idempotency_key(request),
         )
         return _answer(asker.organization, document.id, status=202)
+
+
+class Archives(APIView):
+    """Zips of documents."""
+
+    parser_classes = [UploadParser]
+    required_scopes = {"POST": "write"}
+
+    @extend_schema(
+        operation_id="documents_create_from_archive",
+        summary="Upload a zip of documents",
+        description="Each member becomes a document, as a bulk import: single uploads go before them. The answer lists "
+        "which were accepted, and which were not and why. The zip itself is not kept.",
+        request={"multipart/form-data": ArchiveSerializer},
+        responses={202: BundleSerializer, 413: _TOO_LARGE, 415: _UNSUPPORTED, 429: _FULL},
+    )
+    def post(self, request: Request) -> Response:
+        asker = credential(request)
+        refuse_early(request, asker.organization)
+        sent = ArchiveSerializer(data=request.data)
+        sent.is_valid(raise_exception=True)
+        values = sent.validated_data
+        bundle = bundles.accept_bundle(
+            organization=asker.organization,
+            user=asker.user,
+            name=values["file"].name,
+            stream=values["file"],
+            collection=_collection(asker.organization, values.get("collection")),
+            external_id=values.get("external_id", ""),
+        )
+        return Response(BundleSerializer(bundle).data, status=202)
+
+
+class DocumentQueue(APIView):
+    """What the organisation waits for."""
+
+    required_scopes = {"GET": "read"}
+
+    @extend_schema(
+        operation_id="documents_queue",
+        summary="Look at the queue",
+        description="How many files wait, how fast they are read, and when all will be ready; null while it is unknown.",
+        responses=QueueSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        return Response(QueueSerializer(pace.queue_of(credential(request).organization)).data)
 
 
 class DocumentDetail(APIView):
@@ -127,31 +184,44 @@ class DocumentRetry(APIView):
     )
     def post(self, request: Request, document_id: UUID) -> Response:
         organization = credential(request).organization
-        with tenant_scope(organization):
-            document = Document.objects.filter(id=document_id).first()
-        if document is None:
-            raise Http404
-        jobs.retry(organization=organization, document=document)
+        jobs.retry(organization=organization, document=_document(organization, document_id))
         return _answer(organization, document_id, status=202)
 
 
-def announced_size(request: Request) -> int | None:
-    """The size of the file as far as the request's headers tell it, before its body is read."""
-    length = request.META.get("CONTENT_LENGTH") or ""
-    return max(0, int(length) - MULTIPART_OVERHEAD) if length.isdigit() else None
+class DocumentCancel(APIView):
+    """Work on a document, stopped."""
+
+    required_scopes = {"POST": "write"}
+
+    @extend_schema(
+        operation_id="documents_cancel",
+        summary="Stop the work on a document",
+        description="One that waits or is being read fails with the code `cancelled`; a version that was ready before stays. "
+        "Any other document is left as it is.",
+        request=None,
+        responses=DocumentSerializer,
+    )
+    def post(self, request: Request, document_id: UUID) -> Response:
+        organization = credential(request).organization
+        jobs.cancel(organization=organization, document=_document(organization, document_id))
+        return _answer(organization, document_id)
 
 
-def with_status(documents: Any, status: str | None) -> Any:
-    """The documents whose newest job has this state. Raises ``UploadRefused`` for a state that is none."""
-    if not status:
-        return documents
-    if status not in STATUSES:
+def _document(organization: Organization, document_id: UUID) -> Document:
+    with tenant_scope(organization):
+        document = Document.objects.filter(id=document_id).first()
+    if document is None:
+        raise Http404
+    return document
+
+
+def _status(request: Request) -> str:
+    status: str = request.query_params.get("status", "")
+    if status and status not in STATUSES:
         raise uploads.UploadRefused(
             "invalid", f"There is no status {status!r}.", f"One of {', '.join(STATUSES)}."
         )
-    inner = ["failed", "cancelled"] if status == "failed" else [status]
-    newest = IngestionJob.objects.filter(document=OuterRef("pk")).order_by("-created_at").values("status")[:1]
-    return documents.annotate(newest_status=Subquery(newest)).filter(newest_status__in=inner)
+    return status
 
 
 def _answer(organization: Organization, document_id: UUID, *, status: int = 200) -> Response:

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 def delete_document(*, organization: Organization, document_id: UUID) -> bool:
     """Deletes a document in all its versions; False when the organisation has no such document."""
-    if not _begin(organization, document_id):
+    if not begin_deletion(organization=organization, document_id=document_id):
         return False
     _remove(organization, document_id)
     return True
@@ -45,8 +45,12 @@ def finish_deletions(*, clock: Callable[[], datetime] = timezone.now) -> int:
     return ended
 
 
-def _begin(organization: Organization, document_id: UUID) -> bool:
-    """From here on nobody finds the document, replaces it or uploads to it: its external id is free again."""
+def begin_deletion(*, organization: Organization, document_id: UUID) -> bool:
+    """From here on nobody finds the document, replaces it or uploads to it: its external id is free again.
+
+    A process that does not hold the index calls this alone; a sweep of the product ends the deletion. False when the
+    organisation has no such document.
+    """
     with tenant_scope(organization), transaction.atomic():
         document = Document.objects.select_for_update().filter(id=document_id).first()
         if document is None:

@@ -30,14 +30,16 @@ UNNAMED_AFTER = timedelta(hours=1)
 """Age at which a file that no row names is one whose upload was cut off between the file and the rows."""
 
 
-def store(organization_id: int, content: File[bytes]) -> str:
-    """Saves a file under a new key and returns the key. What was written of one that cannot be saved is removed."""
-    key = f"{organization_id}/{uuid.uuid4().hex}"
-    try:
-        return default_storage.save(key, content)
-    except BaseException:
-        discard(key)
-        raise
+def new_key(organization_id: int) -> str:
+    """A key that nobody has."""
+    return f"{organization_id}/{uuid.uuid4().hex}"
+
+
+def create(key: str) -> File[bytes]:
+    """Opens a new file to be written; it lies there once it is closed. Raises ``OSError``."""
+    with contextlib.suppress(NotImplementedError):
+        Path(default_storage.path(key)).parent.mkdir(parents=True, exist_ok=True)
+    return default_storage.open(key, "wb")
 
 
 def discard(key: str) -> None:

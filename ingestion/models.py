@@ -93,6 +93,22 @@ class QueueShare(TenantModel):
         return f"{self.organization_id} {self.service:.1f} s"
 
 
+class IndexCount(TenantModel):
+    """How many points an organisation's index had, and how many it should have, when they were counted last."""
+
+    DIFFERS = ~models.Q(points=models.F("rows"))
+
+    points = models.IntegerField()
+    rows = models.IntegerField()
+    counted_at = models.DateTimeField()
+
+    class Meta(TenantModel.Meta):
+        constraints = [models.UniqueConstraint(fields=["organization"], name="index_count_once")]
+
+    def __str__(self) -> str:
+        return f"{self.organization_id}: {self.points} of {self.rows}"
+
+
 class IdempotencyKey(TenantModel):
     """A caller's key for one upload: the same key again answers with the same document."""
 

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Prefetch, QuerySet
+from django.core.paginator import Page, Paginator
+from django.db.models import OuterRef, Prefetch, Q, QuerySet, Subquery
 
+from ingestion import pace
 from ingestion.models import IngestionJob
 from search.models import Document
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 
 Status, Stage = IngestionJob.Status, IngestionJob.Stage
+ROWS_PER_PAGE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +46,21 @@ class DocumentRow:
     page_count: int
     created_at: datetime | None
     searchable: bool
+    external_id: str = ""
+    rate: float | None = None
+    """Pages or passages of the stage a second; None until there is a measure."""
+    eta_seconds: int | None = None
+    """Until it is ready; None while nothing tells."""
 
     @property
     def is_final(self) -> bool:
         """Whether nothing will change by itself any more."""
         return self.status in (Status.READY, Status.FAILED)
+
+    @property
+    def time_left(self) -> str:
+        """In words; empty while it is unknown."""
+        return "" if self.eta_seconds is None else f"{pace.duration(self.eta_seconds)} left"
 
 
 def with_progress(documents: QuerySet[Document]) -> QuerySet[Document]:
@@ -58,8 +71,8 @@ def with_progress(documents: QuerySet[Document]) -> QuerySet[Document]:
     )
 
 
-def row_of(document: Document) -> DocumentRow:
-    """The value of a document from :func:`with_progress`."""
+def row_of(document: Document, outlook: pace.Outlook | None = None) -> DocumentRow:
+    """The value of a document from :func:`with_progress`; ``outlook`` foretells when it will be ready."""
     newest: list[IngestionJob] = document.newest_jobs  # type: ignore[attr-defined]
     job = newest[0] if newest else None
     version = job.version if job is not None else document.published
@@ -84,26 +97,55 @@ def row_of(document: Document) -> DocumentRow:
         page_count=version.page_count if version else 0,
         created_at=document.created_at,
         searchable=document.published_id is not None,
+        external_id=document.external_id or "",
+        rate=outlook.rate(job) if outlook and job else None,
+        eta_seconds=outlook.eta_seconds(job) if outlook and job else None,
     )
 
 
-def rows(organization: Organization, *, limit: int = 200) -> list[DocumentRow]:
-    """The newest documents of an organisation."""
+def page(
+    organization: Organization, *, number: int = 1, status: str = "", words: str = ""
+) -> tuple[list[DocumentRow], Page[Document]]:
+    """A page of the documents, newest first, and where it stands; a number beyond the last is the last."""
     with tenant_scope(organization):
-        return [row_of(document) for document in with_progress(_newest())[:limit]]
+        found = narrowed(_newest(), status=status, words=words)
+        shown = Paginator(with_progress(found), ROWS_PER_PAGE).get_page(number)
+        return rows_of_documents(list(shown)), shown
+
+
+def narrowed(
+    documents: QuerySet[Document], *, status: str = "", words: str = "", external_id: str = ""
+) -> QuerySet[Document]:
+    """The documents whose newest job is in ``status``, whose title or file name contains ``words``, of one
+    ``external_id``; each only where it is given."""
+    if status:
+        newest = IngestionJob.objects.filter(document=OuterRef("pk")).order_by("-created_at")
+        wanted = ["failed", "cancelled"] if status == "failed" else [status]
+        documents = documents.annotate(newest_status=Subquery(newest.values("status")[:1]))
+        documents = documents.filter(newest_status__in=wanted)
+    if words:
+        documents = documents.filter(Q(title__icontains=words) | Q(filename__icontains=words))
+    return documents.filter(external_id=external_id) if external_id else documents
+
+
+def rows_of_documents(documents: Iterable[Document]) -> list[DocumentRow]:
+    """The values of documents from :func:`with_progress`, with their outlook. Called in the organisation's scope."""
+    found = list(documents)
+    jobs = [each.newest_jobs[0] for each in found if each.newest_jobs]  # type: ignore[attr-defined]
+    outlook = pace.outlook(jobs)
+    return [row_of(document, outlook) for document in found]
 
 
 def row(organization: Organization, document_id: UUID) -> DocumentRow | None:
     """One document, or None."""
-    with tenant_scope(organization):
-        document = with_progress(Document.objects.filter(id=document_id)).first()
-        return None if document is None else row_of(document)
+    found = rows_of(organization, [document_id])
+    return found[0] if found else None
 
 
 def rows_of(organization: Organization, ids: Iterable[UUID]) -> list[DocumentRow]:
     """The documents with these ids, newest first."""
     with tenant_scope(organization):
-        return [row_of(document) for document in with_progress(_newest().filter(id__in=list(ids)))]
+        return rows_of_documents(with_progress(_newest().filter(id__in=list(ids))))
 
 
 def refused(*, filename: str, size: int, code: str, message: str, remedy: str) -> DocumentRow:

@@ -7,6 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from ingestion.pace import Queue
 from ingestion.progress import DocumentRow
 from ingestion.uploads import LONGEST_EXTERNAL_ID
 
@@ -58,6 +59,13 @@ class DocumentSerializer(serializers.Serializer[DocumentRow]):
     error = serializers.SerializerMethodField()
     pages_without_text = serializers.ListField(child=serializers.IntegerField())
     created_at = serializers.DateTimeField()
+    external_id = serializers.CharField(help_text="Your id of the document; empty where you gave none.")
+    rate = serializers.FloatField(
+        allow_null=True, help_text="Pages or passages of the stage a second; null until it was measured."
+    )
+    eta_seconds = serializers.IntegerField(
+        allow_null=True, help_text="Until it is ready; null while nothing tells."
+    )
 
     @extend_schema_field(ProgressSerializer)
     def get_progress(self, row: DocumentRow) -> dict[str, int]:
@@ -68,3 +76,46 @@ class DocumentSerializer(serializers.Serializer[DocumentRow]):
         if not row.error_code:
             return None
         return {"code": row.error_code, "message": row.error_message, "remedy": row.error_remedy}
+
+
+class QueueSerializer(serializers.Serializer[Queue]):
+    """The files of the organisation that are not ready yet."""
+
+    waiting = serializers.IntegerField()
+    processing = serializers.IntegerField()
+    files_per_minute = serializers.FloatField(allow_null=True, help_text="null until it was measured.")
+    eta_seconds = serializers.IntegerField(allow_null=True, help_text="Until all are ready; null: unknown.")
+    oldest_waiting_seconds = serializers.IntegerField(allow_null=True)
+
+
+class ArchiveSerializer(serializers.Serializer[Any]):
+    """A multipart upload of a zip."""
+
+    file = serializers.FileField(help_text="A zip of documents, 1000 at most.", allow_empty_file=True)
+    external_id = serializers.CharField(
+        required=False,
+        max_length=LONGEST_EXTERNAL_ID,
+        help_text="Begins the external_id of each member: `external_id/path in the zip`.",
+    )
+    collection = serializers.UUIDField(required=False, help_text="Id of a collection. Default: General.")
+
+
+class AcceptedSerializer(serializers.Serializer[Any]):
+    """A member of a zip that is a document now."""
+
+    name = serializers.CharField()
+    id = serializers.UUIDField(source="document_id")
+
+
+class RefusedSerializer(serializers.Serializer[Any]):
+    """A member of a zip that is none, and why."""
+
+    name = serializers.CharField()
+    error = FailureSerializer(source="*")
+
+
+class BundleSerializer(serializers.Serializer[Any]):
+    """What became of a zip."""
+
+    accepted = AcceptedSerializer(many=True)
+    refused = RefusedSerializer(many=True)

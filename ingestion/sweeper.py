@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from ingestion import child, deletion, files, jobs, pipeline
+from ingestion import child, deletion, files, index_counts, jobs, pipeline, receipts
 from search.index.errors import IndexFailure
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ def _clear_up(now: datetime) -> None:
         pipeline.remove_left_overs()
         files.remove_unnamed(now=now)
         child.remove_left_overs(now=now.timestamp())
+        receipts.forget_old(clock=lambda: now)
+        index_counts.count_some(clock=lambda: now)
         _looked_at = now
     except IndexFailure:
         logger.exception("replaced versions are still there; the next sweep tries again")

@@ -7,24 +7,20 @@ twice at once; the name that a person gave is only ever shown.
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.conf import settings
 from django.core.files.base import File
 from django.db import transaction
 from django.db.models import Q
 
-from ingestion import files, jobs
+from ingestion import files, jobs, zips
 from ingestion.display_name import display_name
-from ingestion.guards import IngestionFailure
-from ingestion.models import IdempotencyKey, IngestionJob
-from ingestion.sniff import sniff
+from ingestion.intake import Stored, StoredUpload, take_in
+from ingestion.models import IdempotencyKey, IngestionJob, Priority
+from ingestion.refusals import UploadRefused as UploadRefused
+from ingestion.refusals import refuse_full_queue
 from search.models import Collection, Document, DocumentVersion
 from tenants.models import Organization
 from tenants.scope import tenant_scope
@@ -32,29 +28,8 @@ from tenants.scope import tenant_scope
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
-logger = logging.getLogger(__name__)
-
 DEFAULT_COLLECTION = "General"
 LONGEST_EXTERNAL_ID = 200
-HEAD_BYTES = 1 << 20
-ZIP = b"PK"
-
-
-class UploadRefused(Exception):
-    """An upload that is not accepted. ``status`` is the HTTP status that says so."""
-
-    status = 400
-
-    def __init__(self, code: str, message: str, remedy: str, status: int | None = None) -> None:
-        super().__init__(message)
-        self.code, self.message, self.remedy = code, message, remedy
-        self.status = status or self.status
-
-
-@dataclass(frozen=True, slots=True)
-class _Content:
-    sha256: str
-    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +38,8 @@ class _Upload:
     user: Any
     filename: str
     title: str
-    content: _Content
-    key: str
+    content: Stored
+    priority: Priority
     collection: Collection | None
     external_id: str | None
     replaces: UUID | None
@@ -82,26 +57,35 @@ def accept_upload(
     replaces: UUID | None = None,
     title: str = "",
     idempotency_key: str = "",
+    priority: Priority = Priority.SINGLE,
+    limited: bool = True,
 ) -> Document:
     """Stores the file and queues its ingestion; returns its document.
 
     ``replaces`` (a document's id) or an ``external_id`` that is already known makes it a new version of
     that document. Content that the organisation already has is not stored again: its document is
-    returned, and its job queued anew when it had failed.
+    returned, and its job queued anew when it had failed. ``limited`` heeds the longest queue that an
+    organisation may have.
 
     Raises :class:`UploadRefused`: 400 empty, 404 unknown document, 409 the idempotency key was used for
-    other content, 413 too large, 415 not a format that is read, 503 the storage takes no file.
+    other content, 413 too large, 415 not a format that is read, 429 too many files wait, 503 the storage
+    takes no file.
     """
+    if limited:
+        refuse_full_queue(organization)
     shown = display_name(name)
-    content = _measure(stream)
-    refuse_unknown_format(stream, shown)
+    if isinstance(stream, StoredUpload):
+        content = stream.take(organization)
+    else:
+        content = take_in(organization, shown, stream.chunks())
+    _refuse_bundle(content)
     upload = _Upload(
         organization=organization,
         user=user,
         filename=shown,
         title=display_name(title) if title else "",
         content=content,
-        key=_store(organization, stream),
+        priority=priority,
         collection=collection,
         external_id=(external_id or "")[:LONGEST_EXTERNAL_ID] or None,
         replaces=replaces,
@@ -110,69 +94,27 @@ def accept_upload(
     try:
         document, kept = _record(upload)
     except BaseException:
-        files.discard(upload.key)
+        files.discard(content.key)
         raise
     if not kept:
-        files.discard(upload.key)
+        files.discard(content.key)
     return document
 
 
-def _store(organization: Organization, stream: File[bytes]) -> str:
-    try:
-        return files.store(organization.pk, stream)
-    except OSError as error:  # a full disk, most of all
-        logger.exception("an upload could not be stored")
-        raise UploadRefused(
-            "storage_failed",
-            "The file could not be stored.",
-            "Try again later. If it stays so, tell the operator of this installation.",
-            503,
-        ) from error
-
-
-def refuse_too_large(size: int | None) -> None:
-    """Refuses by the announced size alone, before anything is read. Raises :class:`UploadRefused` (413)."""
-    limit = int(settings.ENV.max_upload_mb) * 1_000_000
-    if size is not None and size > limit:
-        raise UploadRefused(
-            "too_large",
-            f"The file is larger than {settings.ENV.max_upload_mb} MB.",
-            "Split it, or ask the operator to raise the limit.",
-            413,
-        )
-
-
-def refuse_unknown_format(stream: File[bytes], filename: str) -> None:
-    """Refuses what is plainly of no format that is read. Raises :class:`UploadRefused` (415).
-
-    Only the beginning is looked at: an archive's directory, and whatever needs more, is judged in the
-    parsing child under its limits.
-    """
-    stream.seek(0)
-    head = stream.read(HEAD_BYTES)
-    stream.seek(0)
-    if head.startswith(ZIP):
+def _refuse_bundle(content: Stored) -> None:
+    if not content.may_be_bundle:
         return
-    with tempfile.NamedTemporaryFile(prefix="tessera-") as beginning:
-        beginning.write(head)
-        beginning.flush()
-        try:
-            sniff(Path(beginning.name), filename)
-        except IngestionFailure as failure:
-            if failure.code == "unsupported":
-                raise UploadRefused(failure.code, str(failure), failure.remedy, 415) from failure
-
-
-def _measure(stream: File[bytes]) -> _Content:
-    digest, size = hashlib.sha256(), 0
-    for part in stream.chunks():
-        size += len(part)
-        refuse_too_large(size)
-        digest.update(part)
-    if size == 0:
-        raise UploadRefused("empty", "The file is empty.", "Check the file and upload it again.")
-    stream.seek(0)
-    return _Content(digest.hexdigest(), size)
+    try:
+        with files.local_copy(content.key) as path:
+            if not zips.holds_documents(path):
+                return
+    except BaseException:
+        files.discard(content.key)
+        raise
+    files.discard(content.key)
+    raise UploadRefused(
+        "archive", "This is a zip of files, not a document.", "Upload it as a zip, or unpack it first.", 415
+    )
 
 
 def _record(upload: _Upload) -> tuple[Document, bool]:
@@ -199,19 +141,20 @@ def _record(upload: _Upload) -> tuple[Document, bool]:
         if same is not None:
             document = same.document
             if IngestionJob.objects.filter(version=same, status__in=_ENDED_BADLY).exists():
-                jobs.retry(organization=organization, document=document)
+                jobs.retry(organization=organization, document=document, priority=upload.priority)
         else:
             document = document or _new_document(upload)
             version = DocumentVersion.objects.create(
                 organization=organization,
                 document=document,
-                file=upload.key,
+                file=content.key,
                 sha256=content.sha256,
                 size=content.size,
             )
-            jobs.enqueue(version)
+            jobs.enqueue(version, priority=upload.priority)
             _rename(document, upload)
-            transaction.on_commit(jobs.wake_workers)
+            if upload.priority == Priority.SINGLE:  # who brings many wakes somebody once
+                transaction.on_commit(jobs.wake_workers)
         if upload.idempotency_key:
             IdempotencyKey.objects.create(
                 organization=organization,

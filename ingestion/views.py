@@ -6,24 +6,21 @@ put the organisation and the membership of the person on the request, or answere
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Concatenate, ParamSpec
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.conf import settings
-from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST, require_safe
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
 
-from ingestion import deletion, downloads, jobs, page_images, progress, reading, uploads
-from ingestion.display_name import display_name
+from ingestion import downloads, pace, page_images, progress, reading
 from ingestion.guards import IngestionFailure
-from search.models import Document
+from ingestion.serializers import STATUSES
 from tenants.models import Membership, Organization, Role
-from tenants.scope import tenant_scope
 
 ROW = "ingestion/_document_row.html"
 _MAY_CHANGE = (Role.OWNER, Role.ADMIN)
@@ -36,85 +33,52 @@ class MemberRequest(HttpRequest):
     membership: Membership
 
 
-_Args = ParamSpec("_Args")
-
-
 def may_change(request: MemberRequest) -> bool:
     """Whether the person may upload and delete here."""
     return request.membership.role in _MAY_CHANGE
 
 
-def _for_admins(
-    view: Callable[Concatenate[MemberRequest, _Args], HttpResponse],
-) -> Callable[Concatenate[MemberRequest, _Args], HttpResponse]:
-    @wraps(view)
-    def guarded(request: MemberRequest, /, *args: _Args.args, **kwargs: _Args.kwargs) -> HttpResponse:
-        if not may_change(request):
-            raise PermissionDenied
-        return view(request, *args, **kwargs)
-
-    return guarded
-
-
 @require_safe
 def documents(request: MemberRequest, organization: str) -> HttpResponse:
     """The list of documents; owners and admins can upload in it."""
-    rows = progress.rows(request.organization)
-    return render(
-        request,
-        "ingestion/upload.html",
-        {
-            "documents": rows,
-            "rows": rows,
-            "can_upload": may_change(request),
-            "max_upload_mb": settings.ENV.max_upload_mb,
-        },
+    return render(request, "ingestion/upload.html", list_context(request))
+
+
+def list_context(request: MemberRequest, *, first: Sequence[progress.DocumentRow] = ()) -> dict[str, Any]:
+    """What the list of documents shows: a page of it, narrowed by ``status`` and ``q`` (words of the title); ``first``
+    are rows of files that were not accepted."""
+    status = request.GET.get("status", "")
+    status = status if status in STATUSES else ""
+    words = request.GET.get("q", "").strip()[:200]
+    rows, shown = progress.page(
+        request.organization, number=_number(request, "page", 1), status=status, words=words
     )
+    rows = [*first, *rows]
+    return {
+        "documents": rows,
+        "rows": rows,
+        "shown": shown,
+        "status": status,
+        "words": words,
+        "statuses": STATUSES,
+        "narrowed": bool(status or words),
+        "narrowing": urlencode({key: value for key, value in (("q", words), ("status", status)) if value}),
+        "queue": pace.queue_of(request.organization),
+        "can_upload": may_change(request),
+        "max_upload_mb": settings.ENV.max_upload_mb,
+    }
+
+
+@require_safe
+def queue(request: MemberRequest, organization: str) -> HttpResponse:
+    """The queue in a line; it asks for itself again while something waits."""
+    return render(request, "ingestion/_queue.html", {"queue": pace.queue_of(request.organization)})
 
 
 @require_safe
 def document_row(request: MemberRequest, organization: str, document_id: UUID) -> HttpResponse:
     """One row of the list; it asks for itself again until nothing will change any more."""
-    return _row(request, document_id)
-
-
-@require_POST
-@_for_admins
-def upload(request: MemberRequest, organization: str) -> HttpResponse:
-    """Takes one file, answers with its row."""
-    return _take(request, None)
-
-
-@require_POST
-@_for_admins
-def replace(request: MemberRequest, organization: str, document_id: UUID) -> HttpResponse:
-    """Takes one file as the new version of a document, answers with its row."""
-    return _take(request, document_id)
-
-
-@require_POST
-@_for_admins
-def delete(request: MemberRequest, organization: str, document_id: UUID) -> HttpResponse:
-    """Deletes a document in all its versions."""
-    if not deletion.delete_document(organization=request.organization, document_id=document_id):
-        raise Http404("No such document.")
-    return HttpResponse() if _is_fragment(request) else redirect("documents", organization=organization)
-
-
-@require_POST
-@_for_admins
-def retry(request: MemberRequest, organization: str, document_id: UUID) -> HttpResponse:
-    """Queues a failed document again."""
-    with tenant_scope(request.organization):
-        document = Document.objects.filter(id=document_id).first()
-    if document is None:
-        raise Http404("No such document.")
-    jobs.retry(organization=request.organization, document=document)
-    return (
-        _row(request, document_id)
-        if _is_fragment(request)
-        else redirect("documents", organization=organization)
-    )
+    return row_fragment(request, document_id)
 
 
 @require_safe
@@ -184,54 +148,16 @@ def document_file(request: MemberRequest, organization: str, document_id: UUID) 
         raise Http404("The file is gone.") from missing
 
 
-def _take(request: MemberRequest, replaces: UUID | None) -> HttpResponse:
-    file = request.FILES.get("file")
-    try:
-        if file is None:
-            raise uploads.UploadRefused("no_file", "No file was sent.", "Choose a file first.")
-        document = uploads.accept_upload(
-            organization=request.organization,
-            user=request.user if request.user.is_authenticated else None,
-            name=file.name or "",
-            stream=file,
-            replaces=replaces,
-        )
-    except uploads.UploadRefused as refusal:
-        return _refused(
-            request, refusal, display_name(file.name or "") if file else "", file.size or 0 if file else 0
-        )
-    if _is_fragment(request):
-        return _row(request, document.id)
-    return redirect("documents", organization=request.organization.slug)
-
-
-def _refused(
-    request: MemberRequest, refusal: uploads.UploadRefused, filename: str, size: int
-) -> HttpResponse:
-    if _is_fragment(request):
-        error = {"code": refusal.code, "message": refusal.message, "detail": refusal.remedy}
-        return JsonResponse({"error": error}, status=refusal.status)
-    row = progress.refused(
-        filename=filename, size=size, code=refusal.code, message=refusal.message, remedy=refusal.remedy
-    )
-    rows = [row, *progress.rows(request.organization)]
-    context = {
-        "documents": rows,
-        "rows": rows,
-        "can_upload": True,
-        "max_upload_mb": settings.ENV.max_upload_mb,
-    }
-    return render(request, "ingestion/upload.html", context, status=refusal.status)
-
-
-def _row(request: MemberRequest, document_id: UUID) -> HttpResponse:
+def row_fragment(request: MemberRequest, document_id: UUID) -> HttpResponse:
+    """A document's row."""
     row = progress.row(request.organization, document_id)
     if row is None:
         raise Http404("No such document.")
     return render(request, ROW, {"row": row, "can_upload": may_change(request)})
 
 
-def _is_fragment(request: HttpRequest) -> bool:
+def is_fragment(request: HttpRequest) -> bool:
+    """Whether the page's own script asks, for a part."""
     return request.headers.get("HX-Request") == "true"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -11,8 +12,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from ingestion import jobs
+from search.models import Document
 from tenants.models import Organization
-from tests.ingestion.corpus_of_acme import POLICY, Clock, job_of, upload
+from tests.ingestion.corpus_of_acme import POLICY, Clock, job_of, set_job, upload
 from tests.ingestion.ready_for_work import models, storage
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("storage")]
@@ -49,6 +51,9 @@ def test_an_upload_is_accepted_and_says_where_to_ask(acme: Organization, api: Ap
         "progress": {"done": 0, "total": 0},
         "error": None,
         "pages_without_text": [],
+        "external_id": "",
+        "rate": None,
+        "eta_seconds": None,
     }
 
 
@@ -129,6 +134,40 @@ def test_a_known_external_id_replaces(acme: Organization, api: Api) -> None:
     second = send(client, b"two", external_id="wiki/1", title="The wiki").json()
     assert first["id"] == second["id"]
     assert second["title"] == "The wiki"
+
+
+def test_a_document_is_found_by_its_external_id_and_by_words_of_its_title(
+    acme: Organization, globex: Organization, api: Api
+) -> None:
+    client = api(acme, "read", "write")
+    ours = send(client, b"one", external_id="wiki/1", title="Travel rules").json()
+    send(client, b"two", external_id="wiki/2", title="Leave")
+    send(api(globex, "read", "write"), b"three", external_id="wiki/1", title="Travel of globex")
+    for asked in ("external_id=wiki/1", "q=TRAVEL", "q=travel&external_id=wiki/1&status=queued"):
+        found = client.get(f"/api/v1/documents?{asked}").json()["results"]
+        assert [each["id"] for each in found] == [ours["id"]], asked
+    assert client.get("/api/v1/documents?external_id=wiki/3").json()["results"] == []
+
+
+def test_what_waits_or_is_read_can_be_cancelled(acme: Organization, globex: Organization, api: Api) -> None:
+    client = api(acme, "read", "write")
+    waiting = send(client, b"waiting").json()["id"]
+    reading = send(client, b"reading").json()["id"]
+    set_job(acme, Document(id=reading), created_at=Clock().now - timedelta(days=9999))
+    lease = jobs.claim(clock=Clock())
+    assert lease is not None
+    assert str(lease.document_id) == reading
+    for id_ in (waiting, reading):
+        where = f"/api/v1/documents/{id_}/cancel"
+        assert api(globex, "read", "write").post(where).status_code == 404
+        assert api(acme, "read").post(where).status_code == 403
+        answer = client.post(where)
+        assert answer.status_code == 200
+        assert (answer.json()["status"], answer.json()["error"]["code"]) == ("failed", "cancelled")
+    with pytest.raises(jobs.LeaseLost):
+        lease.renew(stage="parsing")
+    assert jobs.claim(clock=Clock()) is None
+    assert client.post(f"/api/v1/documents/{waiting}/retry").json()["status"] == "queued"
 
 
 def test_too_large_is_413_by_the_announced_size_alone(acme: Organization, api: Api, settings: Any) -> None:

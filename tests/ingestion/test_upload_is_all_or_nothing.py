@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
-from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connections
 
-from ingestion import jobs
+from ingestion import files, jobs
 from ingestion.models import IngestionJob
-from ingestion.uploads import UploadRefused, accept_upload
+from ingestion.uploads import UploadRefused
 from search.models import Document, DocumentVersion
 from tenants.models import Organization
 from tenants.scope import tenant_scope
@@ -155,14 +153,25 @@ def test_an_empty_file_is_refused(acme: Organization) -> None:
 def test_a_full_disk_is_said_and_keeps_no_half_of_the_file(
     acme: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Half(SimpleUploadedFile):
-        def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
-            yield b"first half"
-            if stored(acme):  # it is being written, not measured
-                raise OSError(errno.ENOSPC, "No space left on device")
+    class SmallDisk:
+        def __init__(self, file: Any) -> None:
+            self.file = file
 
+        def write(self, data: bytes) -> None:
+            self.file.write(data[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self) -> None:
+            self.file.close()
+
+    plain = files.create
+
+    def small_disk(key: str) -> SmallDisk:
+        return SmallDisk(plain(key))
+
+    monkeypatch.setattr(files, "create", small_disk)
     with pytest.raises(UploadRefused) as refusal:
-        accept_upload(organization=acme, user=None, name="a.txt", stream=Half("a.txt", b"words"))
+        upload(acme)
     assert (refusal.value.status, refusal.value.code) == (503, "storage_failed")
     assert counts(acme) == (0, 0, 0)
     assert stored(acme) == 0

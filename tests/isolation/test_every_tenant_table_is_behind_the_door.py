@@ -17,8 +17,10 @@ OWN = {"tenants.Membership", "tenants.ApiKey"}
 SYSTEM_SCOPE_CALLERS = {
     "ingestion/admin.py",
     "ingestion/claiming.py",
+    "ingestion/index_counts.py",
     "ingestion/jobs.py",
     "ingestion/leases.py",
+    "ingestion/overview.py",
     "tenants/admin.py",
 }
 MAINTENANCE_CALLERS = {"tenants/management/commands/flush.py", "tenants/management/commands/migrate.py"}
