@@ -22,7 +22,7 @@ import json
 import random
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.engine import workloads
@@ -248,9 +248,14 @@ def main() -> None:
     if not asked.no_engine:
         result |= {"model": settings.model_name, "precision": "int8", "engine": {}}
         for name in asked.workloads.split(","):
-            row = measure(Engine(settings), workloads.generate(name))
-            result["engine"][name] = row
-            print(json.dumps({"workload": name, "waste_percent": row["waste_percent"]}), flush=True)
+            for drafts, limits in (
+                ("with drafts", settings),
+                ("without drafts", replace(settings, speculation=0)),
+            ):
+                row = measure(Engine(limits), workloads.generate(name))
+                result["engine"][f"{name} {drafts}"] = row
+                waste = {"workload": name, "drafts": drafts, "waste_percent": row["waste_percent"]}
+                print(json.dumps(waste), flush=True)
     if not asked.no_keep:
         print(keep("kv_waste", result))
 
