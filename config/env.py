@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, NonNegativeInt, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -146,6 +146,10 @@ class Env(BaseSettings):
     )
     ocr_memory_mb: int = Field(
         1536, description="Memory limit of the process that reads pages from their pictures, in megabytes."
+    )
+    read_ahead: Annotated[int, Field(ge=0, le=4)] = Field(
+        1,
+        description="Files that a worker reads while it embeds another, 0 to 4; those that are short may pass it.",
     )
     lease_seconds: int = Field(60, description="A job whose worker was silent for so long is taken over.")
     sweep_seconds: int = Field(15, description="How often the sweeper looks for jobs that nobody works on.")

@@ -37,6 +37,9 @@ _ENVIRONMENT: Final = {
 }
 SCRATCH: Final = "tessera-read-"
 """How the folder for a child's temporary files begins."""
+_ANSWERED_NOW: Final = ("render", "rectangles")
+"""What a person waits for. Children that do anything else leave the processor to questions."""
+_NICENESS: Final = 5
 _LOOK_SECONDS: Final = 0.25
 _MOST_CHILDREN: Final = 8
 _DEATHS_IN_A_ROW: Final = 2
@@ -177,6 +180,9 @@ def _started(
             close_fds=True,
             pass_fds=[lifeline],
         )
+        with contextlib.suppress(ProcessLookupError):
+            if request["act"] not in _ANSWERED_NOW:
+                os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
         try:
             yield process
         finally:

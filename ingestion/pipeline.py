@@ -2,6 +2,8 @@
 
     claim -> parse (child process) -> chunk -> embed -> rows -> index -> publish -> remove the old version
 
+Parsing runs ahead: the next file is read while this one is embedded, and a short one may pass (:mod:`ingestion.ahead`).
+
 What always holds: each stage can be repeated, since ids follow from (organisation, version, ordinal) and a
 stage first removes what an earlier try left; a version becomes visible by one pointer, set in the same
 transaction that ends the job, so that nothing half indexed is ever found; no transaction and no scope is open
@@ -18,6 +20,7 @@ from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
@@ -25,7 +28,8 @@ from django.utils import timezone
 from inference import runtime
 from inference.embedder import Embedder
 from inference.errors import InferenceError, NotReady
-from ingestion import child, files, jobs, page_images
+from ingestion import files, jobs, page_images
+from ingestion.ahead import ReadAhead, Reading
 from ingestion.chunking import chunk
 from ingestion.guards import IngestionFailure
 from ingestion.jobs import Lease, LeaseLost, Stage, Stopping
@@ -44,7 +48,6 @@ LONGEST_PATH = 200  # characters; the embedder reads 256 tokens in all
 ROWS_PER_STATEMENT = 200
 PROGRESS_SECONDS = 0.5
 MODELS_WAIT_SECONDS = 2.0
-PARSE_MARGIN_SECONDS = 30.0
 
 Vectors = npt.NDArray[np.float32]
 
@@ -55,21 +58,30 @@ def work_until_idle(
     """Claims and works on jobs until none is due; returns how many were worked on."""
     stop = stopping or worker_is_stopping
     worked = 0
-    while not stop() and (lease := jobs.claim(clock=clock, stopping=stop)) is not None:
-        work(lease)
-        worked += 1
-    return worked
+
+    def claim() -> Lease | None:
+        return None if stop() else jobs.claim(clock=clock, stopping=stop)
+
+    with ReadAhead(settings.ENV.read_ahead, claim=claim, work=work) as ahead:
+        while not stop() and (job := ahead.next()) is not None:
+            work(job, ahead)
+            worked += 1
+    return worked + ahead.passed
 
 
-def work(lease: Lease) -> None:
-    """Takes one claimed job as far as it goes. Every outcome becomes the job's state."""
-    _attempt(lease)
-    _take_back_what_nobody_wants(lease)
+def work(job: Lease | Reading, ahead: ReadAhead | None = None) -> None:
+    """Takes one claimed job as far as it goes. Every outcome becomes the job's state. Others are read ``ahead``."""
+    if ahead is None:
+        with ReadAhead(0, claim=lambda: None, work=work) as alone:
+            return work(job, alone)
+    _attempt(job, ahead)
+    _take_back_what_nobody_wants(job.lease if isinstance(job, Reading) else job)
 
 
-def _attempt(lease: Lease) -> None:
+def _attempt(job: Lease | Reading, ahead: ReadAhead) -> None:
+    lease = job.lease if isinstance(job, Reading) else job
     try:
-        ingest(lease)
+        ingest(job, ahead)
     except LeaseLost:
         logger.info("job %s is no longer ours", lease.job_id)
     except Stopping:
@@ -103,18 +115,19 @@ def _attempt(lease: Lease) -> None:
         )
 
 
-def ingest(lease: Lease) -> None:
+def ingest(job: Lease | Reading, ahead: ReadAhead) -> None:
     """The stages in order. Raises what :func:`_attempt` turns into states."""
     embedder = runtime.current().embedder
-    version, title = _load(lease)
-    parsed = _parse(lease, version)
+    reading = job if isinstance(job, Reading) else ahead.begin(job)
+    lease, version = reading.lease, reading.version
+    parsed = ahead.document(reading)
     passages = chunk(
         parsed,
         tokenizer=embedder.tokenizer,
         max_tokens=CHUNK_TOKENS,
-        on_progress=_reporter(lease, Stage.PARSING, len(parsed.pages)),
+        on_progress=_reporter(lease, Stage.PARSING, len(parsed.pages), ahead),
     )
-    vectors = _embed(lease, embedder, title, passages)
+    vectors = _embed(lease, embedder, version.document.title, passages, ahead)
     lease.renew(stage=Stage.INDEXING, done=0, total=len(passages))
     _write_rows(lease, version, parsed, passages, vectors, embedder.name)
     corpus.index_version(lease.organization, version.id)
@@ -136,49 +149,33 @@ def embedding_text(title: str, passage: TextChunk) -> str:
     return "\n".join(filter(None, [path, passage.lead, passage.text]))
 
 
-def _load(lease: Lease) -> tuple[DocumentVersion, str]:
-    with tenant_scope(lease.organization):
-        version = DocumentVersion.objects.select_related("document").filter(id=lease.version_id).first()
-    if version is None:
-        raise LeaseLost(str(lease.job_id))
-    return version, version.document.title
-
-
-def _parse(lease: Lease, version: DocumentVersion) -> ParsedDocument:
-    allowed = child.limits()
-    lease.renew(stage=Stage.PARSING, seconds=2 * allowed.wall_s + PARSE_MARGIN_SECONDS)  # two readers
-    with files.local_copy(version.file) as path:
-        parsed = child.parse_file(
-            path,
-            filename=version.document.filename,
-            limits=allowed,
-            on_page=lambda done, total: lease.renew(
-                stage=Stage.PARSING, done=done, total=total, seconds=allowed.wall_s + PARSE_MARGIN_SECONDS
-            ),
-        )
-    lease.renew(stage=Stage.PARSING, done=0, total=len(parsed.pages))
-    return parsed
-
-
-def _embed(lease: Lease, embedder: Embedder, title: str, passages: Sequence[TextChunk]) -> Vectors:
+def _embed(
+    lease: Lease, embedder: Embedder, title: str, passages: Sequence[TextChunk], ahead: ReadAhead
+) -> Vectors:
     """``[n, dimension]``."""
     total = len(passages)
     lease.renew(stage=Stage.EMBEDDING, done=0, total=total)
     if not passages:
         return np.empty((0, embedder.dimension), dtype=np.float32)
     texts = [embedding_text(title, passage) for passage in passages]
-    return embedder.embed_passages(texts, on_batch=_reporter(lease, Stage.EMBEDDING, total))
+    return embedder.embed_passages(texts, on_batch=_reporter(lease, Stage.EMBEDDING, total, ahead))
 
 
-def _reporter(lease: Lease, stage: str, total: int) -> Callable[[int], None]:
-    """What a long stage calls with how much of it is done: records it and keeps the lease, twice a second."""
+def _reporter(lease: Lease, stage: str, total: int, ahead: ReadAhead) -> Callable[[int], None]:
+    """What a long stage calls with how much of it is done: records it and keeps the lease, twice a second, and sees to
+    those that are read ahead."""
     told = time.monotonic()
 
     def report(done: int) -> None:
         nonlocal told
-        if done == total or time.monotonic() - told >= PROGRESS_SECONDS:
+
+        def record() -> None:
             lease.renew(stage=stage, done=done, total=total)
+
+        if done == total or time.monotonic() - told >= PROGRESS_SECONDS:
+            record()
             told = time.monotonic()
+        ahead.meanwhile(lease, record)
 
     return report
 
