@@ -63,8 +63,9 @@ bench-peers:  ## Installs the engines that ours is measured against, each in an 
 	done
 	.venv-peers/vllm/bin/pip uninstall -q -y torchvision torchaudio torchcodec  # builds for CUDA, not needed for text
 
-soak: .venv/dev.stamp  ## Mixed traffic for 20 minutes (SOAK_MINUTES): nothing may grow, leak or change.
+soak: .venv/dev.stamp  ## Mixed traffic for 20 minutes (SOAK_MINUTES), then 100 kills of each kind (SOAK_KILLS).
 	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m benchmarks.faults
 
 gpu: .venv/dev.stamp  ## Runs the checks that need a CUDA device; says so when there is none.
 	$(BIN)/python -m benchmarks.gpu
