@@ -21,6 +21,7 @@ OF_THE_IMAGE = {
     "TESSERA_VAR_DIR", "TESSERA_MODELS_DIR",  # its volumes
     "TESSERA_HOST", "TESSERA_PORT", "TESSERA_LOAD_MODELS",  # of `make run` and tests
     "TESSERA_DEBUG", "TESSERA_DEMO_PASSWORD",  # refused in production
+    "TESSERA_INDEX_PROCESS", "TESSERA_INDEX_OPEN_SHARDS",  # of the embedded index
 }  # fmt: skip
 OF_LIBRARIES = {"FORWARDED_ALLOW_IPS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"}
 """Read by uvicorn and by boto."""
