@@ -6,6 +6,7 @@ flushed and closed. It knows neither Django nor a model, only folders and number
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from search.index.errors import IndexFailure
 from search.index.lock import IndexLock
 from search.index.shards import Shards
 
+PR_SET_PDEATHSIG = 1
 BUILT_IN = (IndexFailure, ValueError, TypeError, OSError)
 """Errors that the parent understands; any other becomes an :class:`IndexFailure`."""
 
@@ -26,6 +28,8 @@ def main(socket: int, lock: int, home: str, dimension: int, most_open: int, nice
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     if nice:
         os.nice(nice)
+    if lock < 0:
+        _end_with_the_parent()
     connection = Connection(socket)
     held = IndexLock(Path(home) / "lock")
     if lock < 0:
@@ -40,6 +44,13 @@ def main(socket: int, lock: int, home: str, dimension: int, most_open: int, nice
         pass  # the parent has closed its end, or has died
     finally:
         shards.close()
+
+
+def _end_with_the_parent() -> None:
+    """Who builds an index has nothing to close, and would compute on for nobody. Where the system cannot (it is no
+    Linux), it ends with the call in hand."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _answer(shards: Shards, act: str, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[bool, Any]:

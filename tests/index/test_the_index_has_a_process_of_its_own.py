@@ -145,6 +145,34 @@ def test_the_lock_outlives_a_killed_parent_until_the_child_has_closed(tmp_path: 
     lock.release()
 
 
+BUILD_AND_WAIT = """
+import sys
+from pathlib import Path
+from search.index.shard_process import ShardProcess
+builder = ShardProcess(Path(sys.argv[1]), lock=None, dimension=8, most_open=1)
+builder.create(1, 50.0)
+print("built", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_who_builds_an_index_ends_with_its_parent_even_within_a_call(tmp_path: Path) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", BUILD_AND_WAIT, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "built\n"
+    (child,) = psutil.Process(parent.pid).children()
+    child.suspend()  # as in a call that takes half a minute
+    parent.kill()
+    parent.communicate()
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
 def test_a_living_holder_is_not_waited_for(tmp_path: Path) -> None:
     held = IndexLock(tmp_path / "lock")
     held.acquire()
