@@ -23,7 +23,7 @@ from inference.errors import InferenceError, WeightsCorrupt
 from inference.lane import ComputeLane, LanePriority
 
 if TYPE_CHECKING:
-    from inference.model.encoder import NativeEncoder
+    from inference.encoder import NativeEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -199,8 +199,8 @@ def _native(
     path: Path, name: str, weight_format: EmbeddingFormat, kernels: Kernels, num_threads: int
 ) -> NativeEncoder | None:
     """The model on the compiled kernels, or None where they cannot run it."""
+    from inference.encoder import NativeEncoder, unsupported
     from inference.kernels.build import KernelsUnavailable
-    from inference.model.encoder import NativeEncoder, unsupported
 
     try:
         if (reason := unsupported(path)) is not None:

@@ -9,7 +9,7 @@ import pytest
 
 from inference.config import Kernels
 from inference.embedder import SentenceTransformerEmbedder, TorchEncoder
-from inference.model.encoder import NativeEncoder
+from inference.encoder import NativeEncoder
 
 TEXTS = [f"{'The warranty of arm R7 ends after two years. ' * (i * 5 % 31)}Part {i}." for i in range(24)]
 
