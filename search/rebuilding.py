@@ -17,6 +17,7 @@ from search.corpus import points_for
 from search.index import IndexState, open_index
 from search.index.sparse import average_length
 from search.models import Chunk, Document
+from search.reindex import GRAPH_FROM
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 
@@ -27,10 +28,8 @@ MOST_DRIFT = 0.2
 FEW_PASSAGES = 500
 """Below, weights that are a little off change no order that anybody would notice."""
 SAMPLE = 500
-MOST_OUTSIDE = 20_000
-"""Passages outside the graph: 8 ms of a question that may read all of them."""
 SHARE_OUTSIDE = 0.2
-"""Large indexes are made anew more rarely: making one costs as much as it is large."""
+"""Passages outside the graph are looked at one by one; making a graph costs as much as the index is large."""
 
 
 class Watch:
@@ -56,7 +55,7 @@ class Watch:
 def reason_to_rebuild(organization: Organization) -> str | None:
     """Why the index should be made anew, in a sentence, or None."""
     state = open_index(organization).state()
-    if state.outside_graph >= max(MOST_OUTSIDE, SHARE_OUTSIDE * state.points):
+    if state.points >= GRAPH_FROM and state.outside_graph >= SHARE_OUTSIDE * state.points:
         return f"{state.outside_graph} passages are outside the graph."
     if state.points >= FEW_PASSAGES:
         mean = sampled_length(organization)
