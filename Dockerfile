@@ -5,8 +5,11 @@ WORKDIR /app
 COPY requirements requirements
 # A CUDA machine takes torch from requirements/torch.txt as it is; give TORCH_ARGS an index for another build.
 ARG TORCH_ARGS=""
+# Text recognition for scanned pages: --build-arg OCR=1 (270 MB).
+ARG OCR=""
 RUN pip install -r requirements/torch.txt ${TORCH_ARGS} \
- && pip install --require-hashes -r requirements/lock.txt
+ && pip install --require-hashes -r requirements/lock.txt \
+ && if [ -n "$OCR" ]; then pip install --require-hashes -r requirements/ocr-lock.txt; fi
 COPY manage.py pyproject.toml ./
 COPY config config
 COPY tenants tenants
@@ -15,6 +18,8 @@ COPY search search
 COPY ingestion ingestion
 COPY templates templates
 COPY static static
+# Each file is read in a fresh process, which would otherwise compile its modules anew.
+RUN python -m compileall -q ingestion
 RUN useradd --system --uid 10001 --home-dir /app tessera \
  && mkdir -p /data /models /cache && chown tessera /data /models /cache
 ENV TESSERA_VAR_DIR=/data TESSERA_MODELS_DIR=/models XDG_CACHE_HOME=/cache

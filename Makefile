@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 export PORT
 
-.PHONY: help run test test-postgres lint lock reset bench bench-peers soak gpu weights clean-venv
+.PHONY: help run ocr test test-postgres lint lock reset bench bench-peers soak gpu weights clean-venv
 help:  ## Shows this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -22,8 +22,8 @@ help:  ## Shows this list.
 	$(PIP) install -q --require-hashes -r requirements/lock.txt
 	@touch $@
 
-.venv/dev.stamp: .venv/app.stamp requirements/dev-lock.txt
-	$(PIP) install -q --require-hashes -r requirements/lock.txt -r requirements/dev-lock.txt
+.venv/dev.stamp: .venv/app.stamp requirements/dev-lock.txt requirements/ocr-lock.txt
+	$(PIP) install -q --require-hashes -r requirements/lock.txt -r requirements/dev-lock.txt -r requirements/ocr-lock.txt
 	@touch $@
 
 weights: .venv/app.stamp  ## Fetches and verifies the weights of the settings.
@@ -36,6 +36,9 @@ test: .venv/dev.stamp lint  ## Sets everything up and runs the tests.
 	$(BIN)/python manage.py models fetch all-MiniLM-L6-v2 smollm2-135m-instruct
 	$(BIN)/pytest -m "not browser and not postgres and not redis and not qwen and not slow" $(ARGS)
 
+ocr: .venv/app.stamp  ## Installs text recognition for scanned pages (270 MB).
+	$(PIP) install -q --require-hashes -r requirements/ocr-lock.txt
+
 lint: .venv/dev.stamp  ## Style, types and the import contract.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,7 +47,7 @@ lint: .venv/dev.stamp  ## Style, types and the import contract.
 
 lock: .venv/dev.stamp  ## Writes the lock files anew from requirements/*.in.
 	$(PIP) install -q pip-tools
-	for name in app:lock dev:dev-lock; do \
+	for name in app:lock dev:dev-lock ocr:ocr-lock; do \
 	  (cd requirements && ../$(BIN)/pip-compile -q --generate-hashes --unsafe-package torch --strip-extras --no-header \
 	    --no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    -o $${name#*:}.txt $${name%:*}.in) || exit 1; \

@@ -20,7 +20,7 @@ from typing import Self
 
 from django.db import Error as DatabaseFailure
 
-from ingestion import child, files
+from ingestion import child, files, passwords
 from ingestion.guards import Limits
 from ingestion.leases import Lease, LeaseLost, Stage, Stopping
 from ingestion.parsed import ParsedDocument
@@ -122,11 +122,14 @@ class ReadAhead:
             raise LeaseLost(str(lease.job_id))
         allowed, pages = child.limits(), Pages()
         lease.renew(stage=Stage.PARSING, seconds=_seconds(allowed))
+        password = passwords.of_job(organization=lease.organization, job_id=lease.job_id)
 
         def read() -> tuple[ParsedDocument, datetime]:
             with files.local_copy(version.file) as path:
                 name = version.document.filename
-                parsed = child.parse_file(path, filename=name, limits=allowed, on_page=pages.read)
+                parsed = child.parse_file(
+                    path, filename=name, limits=allowed, password=password, on_page=pages.read
+                )
             return parsed, lease.clock()
 
         return Reading(lease, version, self._readers.submit(read), pages, time.monotonic())

@@ -6,6 +6,8 @@ from uuid import UUID
 
 from django.http import Http404
 from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_post_parameters
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,6 +21,7 @@ from ingestion.serializers import (
     BundleSerializer,
     DocumentSerializer,
     QueueSerializer,
+    RetrySerializer,
     UploadSerializer,
 )
 from search.models import Collection, Document
@@ -28,6 +31,7 @@ from tenants.models import Organization
 from tenants.scope import tenant_scope
 
 LONGEST_IDEMPOTENCY_KEY = 200
+_HIDES_PASSWORD = sensitive_post_parameters("password")
 _ACCEPTED = OpenApiResponse(DocumentSerializer, description="Accepted; its state is under `Location`.")
 _TOO_LARGE = OpenApiResponse(description="The file is larger than is allowed.")
 _FULL = OpenApiResponse(description="Too many files wait; send again after `Retry-After` seconds.")
@@ -41,6 +45,7 @@ _KEY = OpenApiParameter(
 )
 
 
+@method_decorator(_HIDES_PASSWORD, name="dispatch")
 class Documents(APIView):
     """All documents of the key's organisation."""
 
@@ -96,6 +101,7 @@ class Documents(APIView):
             external_id=values.get("external_id"),
             title=values.get("title", ""),
             idempotency_key=_idempotency_key(request),
+            password=values.get("password", ""),
         )
         return _answer(asker.organization, document.id, status=202)
 
@@ -170,6 +176,7 @@ class DocumentDetail(APIView):
         return Response(status=204)
 
 
+@method_decorator(_HIDES_PASSWORD, name="dispatch")
 class DocumentRetry(APIView):
     """A failed document, once more."""
 
@@ -178,13 +185,18 @@ class DocumentRetry(APIView):
     @extend_schema(
         operation_id="documents_retry",
         summary="Try a failed document again",
-        description="A document that has not failed is left as it is.",
-        request=None,
+        description="A document that has not failed is left as it is. A protected file needs its `password`.",
+        request=RetrySerializer,
         responses={202: _ACCEPTED},
     )
     def post(self, request: Request, document_id: UUID) -> Response:
         organization = credential(request).organization
-        jobs.retry(organization=organization, document=_document(organization, document_id))
+        sent = RetrySerializer(data=request.data)
+        document = _document(organization, document_id)
+        sent.is_valid(raise_exception=True)
+        jobs.retry(
+            organization=organization, document=document, password=sent.validated_data.get("password", "")
+        )
         return _answer(organization, document_id, status=202)
 
 

@@ -14,9 +14,10 @@ from django.core.exceptions import PermissionDenied
 from django.core.files.base import File
 from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
-from ingestion import bundles, deletion, jobs, progress, uploads
+from ingestion import bundles, deletion, jobs, passwords, progress, uploads
 from ingestion.display_name import display_name
 from ingestion.reception import receives_a_file
 from ingestion.refusals import UploadRefused
@@ -130,10 +131,12 @@ def delete(request: MemberRequest, organization: str, document_id: UUID) -> Http
 
 
 @require_POST
+@sensitive_post_parameters("password")
 @_for_admins
 def retry(request: MemberRequest, organization: str, document_id: UUID) -> HttpResponse:
-    """Queues a failed document again."""
-    jobs.retry(organization=request.organization, document=_document(request, document_id))
+    """Queues a failed document again, with the password of a protected file."""
+    password = request.POST.get("password", "")[: passwords.LONGEST]
+    jobs.retry(organization=request.organization, document=_document(request, document_id), password=password)
     return _changed(request, document_id)
 
 

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from ingestion import shares
+from ingestion import passwords, shares
 from ingestion.claiming import claim, due
 from ingestion.leases import (
     ALONE_AFTER,
@@ -72,9 +72,14 @@ def due_in(*, clock: Callable[[], datetime] = timezone.now) -> tuple[int, float 
     return count, None if upcoming is None else (upcoming - now).total_seconds()
 
 
-def enqueue(version: DocumentVersion, *, priority: Priority = Priority.SINGLE) -> IngestionJob:
+def enqueue(
+    version: DocumentVersion, *, priority: Priority = Priority.SINGLE, password: str = ""
+) -> IngestionJob:
     """Creates the job of a new version. Called inside the transaction that creates the version."""
+    job_id = uuid.uuid4()
     return IngestionJob.objects.create(
+        id=job_id,
+        sealed_password=passwords.sealed(password, job_id=job_id),
         organization_id=version.organization_id,
         document_id=version.document_id,
         version=version,
@@ -82,8 +87,17 @@ def enqueue(version: DocumentVersion, *, priority: Priority = Priority.SINGLE) -
     )
 
 
-def retry(*, organization: Organization, document: Document, priority: Priority = Priority.SINGLE) -> bool:
-    """Queues the newest failed or cancelled job of a document again; False when there is none."""
+def retry(
+    *,
+    organization: Organization,
+    document: Document,
+    priority: Priority = Priority.SINGLE,
+    password: str = "",
+) -> bool:
+    """Queues the newest failed or cancelled job of a document again; False when there is none.
+
+    ``password`` opens a protected file.
+    """
     with tenant_scope(organization), transaction.atomic():
         job = IngestionJob.objects.filter(document=document).order_by("-created_at").first()
         if job is None or job.error_code == DELETED:
@@ -98,6 +112,7 @@ def retry(*, organization: Organization, document: Document, priority: Priority 
             furthest=0,
             not_before=None,
             priority=priority,
+            sealed_password=passwords.sealed(password, job_id=job.id),
             ended_at=None,
             error_code="",
             error_message="",
@@ -123,6 +138,7 @@ def cancel(*, organization: Organization, document: Document) -> int:
             lease_token=None,
             lease_expires_at=None,
             ended_at=now,
+            sealed_password="",
             updated_at=now,
         )
         if cancelled and begun:
@@ -142,6 +158,7 @@ def end_for_deletion(*, organization: Organization, document: Document) -> None:
             error_code=DELETED,
             error_message="This document is being deleted.",
             error_remedy="Nothing needs to be done.",
+            sealed_password="",
             ended_at=now,
             updated_at=now,
         )

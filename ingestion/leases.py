@@ -144,7 +144,7 @@ class Lease:
         now = self.clock()
         ended: dict[str, object] = {"status": status}
         if status != Status.QUEUED:
-            ended["ended_at"] = now
+            ended |= {"ended_at": now, "sealed_password": ""}
         with tenant_scope(self.organization):
             changed = IngestionJob.objects.filter(
                 id=self.job_id, lease_token=self.token, status=Status.PROCESSING
@@ -181,6 +181,7 @@ def interrupt_expired(*, clock: Callable[[], datetime] = timezone.now, sole_work
                 changes = {
                     "status": Status.FAILED,
                     "ended_at": now,
+                    "sealed_password": "",
                     "error_code": "interrupted",
                     "error_message": f"The work on this file was cut off {interruptions} times.",
                     "error_remedy": "Try again; this machine may be too small for the file.",

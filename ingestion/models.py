@@ -56,6 +56,8 @@ class IngestionJob(TenantModel):
     error_code = models.CharField(max_length=40, blank=True)
     error_message = models.CharField(max_length=500, blank=True)
     error_remedy = models.CharField(max_length=500, blank=True)
+    sealed_password = models.TextField(blank=True, default="")
+    """See :mod:`ingestion.passwords`."""
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -63,7 +65,11 @@ class IngestionJob(TenantModel):
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(priority__in=Priority.values), name="job_priority_known"
-            )
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status__in=["queued", "processing"]) | models.Q(sealed_password=""),
+                name="job_password_until_it_ends",
+            ),
         ]
         indexes = [
             # The head of an organisation's queue; what is due; what ended lately; what was begun last.

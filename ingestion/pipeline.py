@@ -200,6 +200,8 @@ def _write_rows(
             dated=parsed.created,
             page_count=len(parsed.pages),
             pages_without_text=list(parsed.pages_without_text),
+            pages_by_ocr=list(parsed.pages_by_ocr),
+            protected=parsed.protected,
         )
         if not changed:
             raise LeaseLost(str(lease.job_id))

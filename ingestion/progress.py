@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from django.core.paginator import Page, Paginator
@@ -42,7 +42,11 @@ class DocumentRow:
     error_code: str
     error_message: str
     error_remedy: str
+    author: str
+    dated: date | None
+    language: str
     pages_without_text: tuple[int, ...]
+    pages_by_ocr: tuple[int, ...]
     page_count: int
     created_at: datetime | None
     searchable: bool
@@ -93,7 +97,11 @@ def row_of(document: Document, outlook: pace.Outlook | None = None) -> DocumentR
         error_code=job.error_code if job and failed else "",
         error_message=job.error_message if job and failed else "",
         error_remedy=job.error_remedy if job and failed else "",
+        author=version.author if version else "",
+        dated=version.dated if version else None,
+        language=version.language if version else "",
         pages_without_text=tuple(version.pages_without_text) if version else (),
+        pages_by_ocr=tuple(version.pages_by_ocr) if version else (),
         page_count=version.page_count if version else 0,
         created_at=document.created_at,
         searchable=document.published_id is not None,
@@ -154,7 +162,7 @@ def refused(*, filename: str, size: int, code: str, message: str, remedy: str) -
         id=None, title=filename, filename=filename, media_type="", size=size, collection="",
         status=str(Status.FAILED), stage=str(Stage.QUEUED), done=0, total=0, label="not accepted",
         error_code=code, error_message=message, error_remedy=remedy,
-        pages_without_text=(), page_count=0, created_at=None, searchable=False,
+        author="", dated=None, language="", pages_without_text=(), pages_by_ocr=(), page_count=0, created_at=None, searchable=False,
     )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def published(organization: Organization, document_id: UUID) -> Document | None:
 
 def has_pictures(version: DocumentVersion) -> bool:
     """Whether pages of this file can be drawn."""
-    return version.media_type == PDF
+    return version.media_type == PDF and not version.protected
 
 
 def read_page(

@@ -9,6 +9,7 @@ from django.conf import settings
 
 from ingestion.guards import IngestionFailure
 from ingestion.models import IngestionJob
+from ingestion.protected_office import OLE2
 from ingestion.sniff import sniff
 from tenants.models import Organization
 from tenants.scope import tenant_scope
@@ -16,6 +17,8 @@ from tenants.scope import tenant_scope
 RETRY_AFTER_S = 60
 """How long whoever fills a queue is asked to wait: some files are done by then."""
 ZIP = b"PK"
+OLE2_HEAD = 1 << 20
+"""As much of an OLE2 container is looked at before it is judged here."""
 
 
 class UploadRefused(Exception):
@@ -72,8 +75,8 @@ def refuse_unknown_format(head: bytes, filename: str) -> None:
     ``head`` is the beginning of the file: an archive's directory, and whatever needs more, is judged in the parsing
     child under its limits.
     """
-    if head.startswith(ZIP):
-        return
+    if head.startswith(ZIP) or (head.startswith(OLE2) and len(head) >= OLE2_HEAD):
+        return  # where a container says that it is protected may lie anywhere in it
     with tempfile.NamedTemporaryFile(prefix="tessera-") as beginning:
         beginning.write(head)
         beginning.flush()

@@ -8,11 +8,22 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from ingestion.pace import Queue
+from ingestion.passwords import LONGEST as LONGEST_PASSWORD
 from ingestion.progress import DocumentRow
 from ingestion.uploads import LONGEST_EXTERNAL_ID
 
 STATUSES = ["queued", "processing", "ready", "failed"]
 STAGES = ["queued", "parsing", "embedding", "indexing", "done"]
+
+
+class PasswordField(serializers.CharField):
+    """The password of a protected file, taken as it is and never answered."""
+
+    def __init__(self, *, help_text: str) -> None:
+        super().__init__(
+            required=False, allow_blank=True, write_only=True, trim_whitespace=False,
+            max_length=LONGEST_PASSWORD, help_text=help_text,
+        )  # fmt: skip
 
 
 class UploadSerializer(serializers.Serializer[Any]):
@@ -28,6 +39,13 @@ class UploadSerializer(serializers.Serializer[Any]):
     )
     collection = serializers.UUIDField(required=False, help_text="Id of a collection. Default: General.")
     title = serializers.CharField(required=False, max_length=500, help_text="Default: the file's name.")
+    password = PasswordField(help_text="Opens a protected file. Kept, encrypted, until the file is read.")
+
+
+class RetrySerializer(serializers.Serializer[Any]):
+    """What a retry may bring."""
+
+    password = PasswordField(help_text="Opens a file that failed as `encrypted`.")
 
 
 class ProgressSerializer(serializers.Serializer[Any]):
@@ -57,7 +75,14 @@ class DocumentSerializer(serializers.Serializer[DocumentRow]):
     stage = serializers.ChoiceField(STAGES)
     progress = serializers.SerializerMethodField()
     error = serializers.SerializerMethodField()
+    author = serializers.CharField(help_text="As the file names it; empty where it names none.")
+    dated = serializers.DateField(allow_null=True, help_text="The date that the file gives.")
+    language = serializers.CharField(help_text="ISO 639-1 code, told from the text; empty when unknown.")
+    page_count = serializers.IntegerField()
     pages_without_text = serializers.ListField(child=serializers.IntegerField())
+    pages_by_ocr = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Pages whose text was recognised in their picture."
+    )
     created_at = serializers.DateTimeField()
     external_id = serializers.CharField(help_text="Your id of the document; empty where you gave none.")
     rate = serializers.FloatField(

@@ -7,7 +7,7 @@ twice at once; the name that a person gave is only ever shown.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -44,6 +44,7 @@ class _Upload:
     external_id: str | None
     replaces: UUID | None
     idempotency_key: str
+    password: str = field(repr=False)
 
 
 def accept_upload(
@@ -59,13 +60,14 @@ def accept_upload(
     idempotency_key: str = "",
     priority: Priority = Priority.SINGLE,
     limited: bool = True,
+    password: str = "",
 ) -> Document:
     """Stores the file and queues its ingestion; returns its document.
 
     ``replaces`` (a document's id) or an ``external_id`` that is already known makes it a new version of
     that document. Content that the organisation already has is not stored again: its document is
     returned, and its job queued anew when it had failed. ``limited`` heeds the longest queue that an
-    organisation may have.
+    organisation may have. ``password`` opens a protected file.
 
     Raises :class:`UploadRefused`: 400 empty, 404 unknown document, 409 the idempotency key was used for
     other content, 413 too large, 415 not a format that is read, 429 too many files wait, 503 the storage
@@ -90,6 +92,7 @@ def accept_upload(
         external_id=(external_id or "")[:LONGEST_EXTERNAL_ID] or None,
         replaces=replaces,
         idempotency_key=idempotency_key,
+        password=password,
     )
     try:
         document, kept = _record(upload)
@@ -141,7 +144,12 @@ def _record(upload: _Upload) -> tuple[Document, bool]:
         if same is not None:
             document = same.document
             if IngestionJob.objects.filter(version=same, status__in=_ENDED_BADLY).exists():
-                jobs.retry(organization=organization, document=document, priority=upload.priority)
+                jobs.retry(
+                    organization=organization,
+                    document=document,
+                    priority=upload.priority,
+                    password=upload.password,
+                )
         else:
             document = document or _new_document(upload)
             version = DocumentVersion.objects.create(
@@ -151,7 +159,7 @@ def _record(upload: _Upload) -> tuple[Document, bool]:
                 sha256=content.sha256,
                 size=content.size,
             )
-            jobs.enqueue(version, priority=upload.priority)
+            jobs.enqueue(version, priority=upload.priority, password=upload.password)
             _rename(document, upload)
             if upload.priority == Priority.SINGLE:  # who brings many wakes somebody once
                 transaction.on_commit(jobs.wake_workers)

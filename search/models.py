@@ -90,6 +90,10 @@ class DocumentVersion(TenantModel):
     dated = models.DateField(null=True)
     page_count = models.IntegerField(default=0)
     pages_without_text = models.JSONField(default=list)
+    pages_by_ocr = models.JSONField(default=list)
+    """Numbers of the pages whose text was recognised in their picture."""
+    protected = models.BooleanField(default=False)
+    """Whether only a password opened the file: it is not kept, so that no page can be drawn later."""
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta(TenantModel.Meta):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from ingestion.formats import Format
 from ingestion.guards import Archive, IngestionFailure, Limits, TextBudget
@@ -28,6 +29,8 @@ FORMAT = Format(
 _HEADING_NAME = re.compile(r"heading (\d)$", re.I)
 _PARTS_OF_TEXT = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-", "ptab": "\t"}
 _LISTED = -1  # the "level" of a style that makes list items
+_NO = frozenset({"0", "false", "off"})
+_SMALLEST = 4  # half points: what is set smaller is not meant to be read
 _SKIPPED = frozenset({"Fallback", "del", "moveFrom"})
 
 
@@ -91,6 +94,7 @@ class _Body:
         self._rows: list[list[str]] = []
         self._cells: list[list[str]] = []
         self._title = ""
+        self._unseen = False
 
     def read(self, archive: Archive, part: str) -> str:
         """Adds the part's text to the page; returns the text of its first title paragraph."""
@@ -114,6 +118,8 @@ class _Body:
     def _start(self, name: str) -> None:
         if name == "p":
             self._paragraphs.append(([], [], []))
+        elif name == "r":
+            self._unseen = False
         elif name == "tbl":
             self._tables.append(TableText())
         elif name == "tr" and self._tables:
@@ -124,7 +130,9 @@ class _Body:
     def _end(self, name: str, element: object) -> None:
         if self._paragraphs:
             text, level, listed = self._paragraphs[-1]
-            if name == "t":
+            if name in ("vanish", "sz"):
+                self._unseen = self._unseen or _hides(name, element)
+            elif name == "t" and not self._unseen:
                 text.append(getattr(element, "text", None) or "")
             elif name in _PARTS_OF_TEXT and local(element.getparent()) == "r":  # type: ignore[attr-defined]
                 text.append(_PARTS_OF_TEXT[name])
@@ -163,3 +171,12 @@ class _Body:
             self._cells[-1].append(self._tables[-1].line(cells))
         else:
             self._tables[-1].add_to(self._page, cells)
+
+
+def _hides(name: str, element: Any) -> bool:
+    """Whether a property of a run keeps its text from being seen: marked as hidden, or next to no size."""
+    owner = element.getparent().getparent() if element.getparent() is not None else None
+    if owner is None or local(owner) != "r":
+        return False
+    value = attribute(element, "val")
+    return value not in _NO if name == "vanish" else value.isdigit() and int(value) < _SMALLEST

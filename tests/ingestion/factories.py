@@ -9,6 +9,9 @@ from email.message import EmailMessage
 import docx
 import openpyxl
 import pptx
+from msoffcrypto.format.ooxml import OOXMLFile
+from PIL import Image, ImageDraw, ImageFont
+from pypdf import PdfReader, PdfWriter
 from reportlab.pdfgen import canvas
 
 
@@ -102,3 +105,31 @@ def nested_mail(*, depth: int) -> bytes:
         outer.add_attachment(mail)
         mail = outer
     return mail.as_bytes()
+
+
+def make_scan(pages: list[str]) -> bytes:
+    """A PDF whose pages are pictures of these lines, without a text layer; an empty one is a white page."""
+    pictures = []
+    for page in pages:
+        picture = Image.new("RGB", (1240, 1754), "white")
+        for place, line in enumerate(page.split("\n")):
+            ImageDraw.Draw(picture).text((120, 160 + 60 * place), line, "black", ImageFont.load_default(34))
+        pictures.append(picture)
+    out = io.BytesIO()
+    pictures[0].save(out, "PDF", save_all=True, append_images=pictures[1:], resolution=150)
+    return out.getvalue()
+
+
+def encrypted_pdf(text: str, password: str) -> bytes:
+    writer = PdfWriter(PdfReader(io.BytesIO(make_pdf([text]))))
+    writer.encrypt(password, algorithm="AES-256")
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+def encrypted_office(plain: bytes, password: str) -> bytes:
+    """A docx, pptx or xlsx file under a password, as Office writes it."""
+    out = io.BytesIO()
+    OOXMLFile(io.BytesIO(plain)).encrypt(password, out)
+    return out.getvalue()
