@@ -80,7 +80,10 @@ def build_index(organization: Organization, *, average_length: float) -> Iterato
         return
     keeper = _shards()  # first, since it clears away what a killed process was building
     home = _home() / BUILDING / uuid.uuid4().hex
-    builder = _make_keeper(home, lock=None, nice=BUILDER_NICE)
+    own = None if settings.ENV.index_process else IndexLock(home / "lock")
+    if own is not None:
+        own.acquire()
+    builder = _make_keeper(home, lock=own, nice=BUILDER_NICE)
     try:
         builder.create(key, average_length)
         index = EmbeddedIndex(builder, key, dimension=_dimension())
@@ -92,6 +95,8 @@ def build_index(organization: Organization, *, average_length: float) -> Iterato
         yield Building(index, switch)
     finally:
         builder.close()
+        if own is not None:
+            own.release()
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -215,13 +220,12 @@ def _shards() -> ShardKeeper:
 
 
 def _make_keeper(home: Path, *, lock: IndexLock | None, nice: int = 0) -> ShardKeeper:
-    """The shards of ``home``, in a process of their own or in this one, as the settings say."""
+    """The shards of ``home``, in a process of their own or in this one, which needs the lock, as the settings say."""
     most_open, dimension = settings.ENV.index_open_shards, _dimension()
     if settings.ENV.index_process:
         return ShardProcess(home, lock=lock, dimension=dimension, most_open=most_open, nice=nice)
     if lock is None:
-        lock = IndexLock(home / "lock")
-        lock.acquire()
+        raise IndexLocked("Shards are opened by the process that holds their lock.")
     return Shards(home, lock=lock, dimension=dimension, most_open=most_open)
 
 

@@ -56,6 +56,7 @@ def worlds(
             arguments={"organization": None},
             output=f"{world.organization.slug}: 1",
             exit_status=0,
+            status=MaintenanceJob.Status.DONE,
         )
     return both
 
