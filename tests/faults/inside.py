@@ -38,7 +38,11 @@ def prepare() -> str:
 
 
 def judge() -> dict[str, Any]:
-    """Documents by id with their state, the audit of the index, and the keys in rows and storage that differ."""
+    """Documents by id with their state, the audit of the index, and the keys in rows and storage that differ, as they
+    are an hour after the last upload: only then a file that no row names is known to be nobody's."""
+    from django.utils import timezone
+
+    from ingestion import files
     from search import corpus, reindex
     from search.index import close_all
     from search.models import Chunk, Document, DocumentVersion
@@ -66,12 +70,14 @@ def judge() -> dict[str, Any]:
             found = passages.get(of["published"] or "", [])
             of["ordinals_in_order"] = found == list(range(len(found))) and bool(found)
         named = Counter(DocumentVersion.objects.values_list("file", flat=True))
+    uploads_cut_off = files.remove_unnamed(now=timezone.now() + 2 * files.UNNAMED_AFTER)
     audit = reindex.audit(acme)
     stored = corpus.stored_files(acme)
     orphans = sorted(reindex.orphans())
     close_all()
     return {
         "documents": documents,
+        "uploads_cut_off": uploads_cut_off,
         "points": audit.points,
         "rows": audit.rows,
         "missing": len(audit.missing),
