@@ -22,7 +22,7 @@ from qdrant_client import QdrantClient
 
 from search.index.base import VectorIndex
 from search.index.embedded import EmbeddedIndex
-from search.index.errors import IndexFailure
+from search.index.errors import IndexFailure, IndexLocked
 from search.index.lock import IndexLock
 from search.index.server import PREFIX, ServerIndex, connect
 from search.index.shard_process import ShardProcess
