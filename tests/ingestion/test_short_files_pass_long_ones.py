@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class SlowEmbedder:
 def slow(embedder: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowEmbedder]:
     """An embedder whose progress a test watches, files that are read at once, and no pause between claims."""
 
-    def read(path: Path, *, filename: str, limits: Limits, on_page: Any) -> ParsedDocument:
+    def read(path: Path, *, filename: str, limits: Limits, **others: Any) -> ParsedDocument:
         return ParsedDocument("text/plain", (ParsedPage(1, path.read_text()),))
 
     monkeypatch.setattr(child, "parse_file", read)
@@ -68,6 +69,8 @@ def test_a_short_file_that_comes_later_is_ready_first(acme: Organization, slow: 
     def watch(done: int, total: int) -> None:
         if total > 1 and done == 1:
             watch.short = upload(acme, "short.txt", b"a short text")  # type: ignore[attr-defined]
+        if total > 1:
+            time.sleep(0.01)  # the reader of the short one is another thread
         if total > 1 and done == total:
             states.append(job_of(acme, watch.short).status)  # type: ignore[attr-defined]
 
@@ -91,10 +94,10 @@ def test_a_file_that_fails_while_it_passes_fails_alone(
 ) -> None:
     whole = child.parse_file
 
-    def read(path: Path, *, filename: str, limits: Limits, on_page: Any) -> ParsedDocument:
+    def read(path: Path, *, filename: str, limits: Limits, **others: Any) -> ParsedDocument:
         if filename == "bad.txt":
             raise IngestionFailure("malformed")
-        return whole(path, filename=filename, limits=limits, on_page=on_page)
+        return whole(path, filename=filename, limits=limits, **others)
 
     monkeypatch.setattr(child, "parse_file", read)
     long, bad = upload(acme, "long.txt", LONG), upload(acme, "bad.txt", b"bad")
