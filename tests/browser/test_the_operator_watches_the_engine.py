@@ -1,4 +1,4 @@
-"""The operator's page renews itself, with scripts and without, breaks no rule of axe and fits a phone."""
+"""The operator's pages renew themselves, with scripts and without, break no rule of axe and fit a phone."""
 
 from __future__ import annotations
 
@@ -72,5 +72,7 @@ def test_it_breaks_no_rule_of_axe_and_fits_a_phone(
     for width in (1280, 360):
         page = open_browser(dark=dark, width=width)
         open_engine(page, operator)
-        assert violations(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for address in ("/admin/engine/", "/admin/queue/"):
+            page.goto(address)
+            assert violations(page) == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
