@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
-from django.urls import reverse
 from django.utils import timezone
 
-from config.metrics import is_operator
+from config.operator_page import MOST_ROWS, Tile, operator_page
 from config.samples import labelled, quantile
 from inference import runtime
 from inference.errors import InferenceError
@@ -26,33 +22,13 @@ from inference.request import LiveRequest, Priority
 from inference.runtime import Runtime
 from tenants.models import Organization
 
-MOST_ROWS = 50
 CLASSES = {Priority.INTERACTIVE: "Interactive", Priority.API: "API", Priority.BATCH: "Batch"}
 Samples = Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One figure. ``part``: of a whole, in percent, where there is one."""
-
-    label: str
-    value: str
-    unit: str = ""
-    note: str = ""
-    part: float | None = None
-
-
 def engine_page(request: HttpRequest) -> HttpResponseBase:
-    """The page; its changing part alone for htmx. Leads everybody but the operator to the sign-in."""
-    htmx = request.headers.get("HX-Request") == "true"
-    if not is_operator(request):
-        if htmx:  # an open page whose session ended: let the browser load it anew
-            return HttpResponse(status=204, headers={"HX-Refresh": "true"})
-        return redirect_to_login(request.get_full_path(), reverse("admin:login"))
-    template = "config/_engine.html" if htmx else "config/engine.html"
-    response = render(request, template, snapshot(runtime.current()))
-    response["Cache-Control"] = "no-store"
-    return response
+    """The page; see :func:`config.operator_page.operator_page`."""
+    return operator_page(request, "engine", lambda: snapshot(runtime.current()))
 
 
 def snapshot(models: Runtime) -> dict[str, Any]:

@@ -10,28 +10,20 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from config.engine_page import MOST_ROWS, Tile
 from config.metrics import is_operator
+from config.operator_page import MOST_ROWS, Tile, operator_page
 from ingestion import overview as queues
 
 
 def queue_page(request: HttpRequest) -> HttpResponseBase:
-    """The page; its changing part alone for htmx. Leads everybody but the operator to the sign-in."""
-    htmx = request.headers.get("HX-Request") == "true"
-    if not is_operator(request):
-        if htmx:  # an open page whose session ended: let the browser load it anew
-            return HttpResponse(status=204, headers={"HX-Refresh": "true"})
-        return redirect_to_login(request.get_full_path(), reverse("admin:login"))
-    template = "config/_queue.html" if htmx else "config/queue.html"
-    response = render(request, template, snapshot(queues.overview()))
-    response["Cache-Control"] = "no-store"
-    return response
+    """The page; see :func:`config.operator_page.operator_page`."""
+    return operator_page(request, "queue", lambda: snapshot(queues.overview()))
 
 
 def retry_failed(request: HttpRequest) -> HttpResponseBase:

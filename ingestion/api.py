@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.http import Http404
@@ -9,6 +10,7 @@ from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -88,10 +90,7 @@ class Documents(APIView):
     )
     def post(self, request: Request) -> Response:
         asker = credential(request)
-        refuse_early(request, asker.organization)
-        sent = UploadSerializer(data=request.data)
-        sent.is_valid(raise_exception=True)
-        values = sent.validated_data
+        values = _received(request, UploadSerializer)
         document = uploads.accept_upload(
             organization=asker.organization,
             user=asker.user,
@@ -122,10 +121,7 @@ class Archives(APIView):
     )
     def post(self, request: Request) -> Response:
         asker = credential(request)
-        refuse_early(request, asker.organization)
-        sent = ArchiveSerializer(data=request.data)
-        sent.is_valid(raise_exception=True)
-        values = sent.validated_data
+        values = _received(request, ArchiveSerializer)
         bundle = bundles.accept_bundle(
             organization=asker.organization,
             user=asker.user,
@@ -217,6 +213,16 @@ class DocumentCancel(APIView):
         organization = credential(request).organization
         jobs.cancel(organization=organization, document=_document(organization, document_id))
         return _answer(organization, document_id)
+
+
+def _received(request: Request, fields: type[serializers.Serializer[Any]]) -> dict[str, Any]:
+    """What an upload says, its file included. Raises as :func:`refuse_early`, before anything is read, and
+    ``ValidationError``."""
+    refuse_early(request, credential(request).organization)
+    sent = fields(data=request.data)
+    sent.is_valid(raise_exception=True)
+    values: dict[str, Any] = sent.validated_data
+    return values
 
 
 def _document(organization: Organization, document_id: UUID) -> Document:
