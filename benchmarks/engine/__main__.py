@@ -5,7 +5,8 @@
 
 Every run is a process of its own; engines take turns within a round, so that a machine that slows down slows all of
 them. Peers run from ``.venv-peers/`` (``make bench-peers``). Prints one JSON line per run, then the table; keeps both
-in ``benchmarks/results/``. ``tessera:int8+nodrafts`` is our engine without speculation. A ratio above 1 means that our engine is faster.
+in ``benchmarks/results/``. ``tessera:int8+nodrafts`` is our engine without speculation, ``transformers:fp32+continuous``
+its continuous batching in place of static batches. A ratio above 1 means that our engine is faster.
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ PYTHONS = {
 }
 FORMS = {
     ("tessera", "int8"): "gguf",
+    ("tessera", "int4"): "gguf",
     ("tessera", "bf16"): "gguf",
     ("tessera", "fp32"): "gguf",
     ("vllm", "int8"): "w8a8",
     ("vllm", "bf16"): "dense",
     ("vllm", "fp32"): "dense",
     ("llamacpp", "int8"): "q8",
+    ("llamacpp", "int4"): "q4",
+    ("llamacpp", "bf16"): "b16",
     ("transformers", "bf16"): "dense",
     ("transformers", "fp32"): "dense",
 }
@@ -102,7 +106,7 @@ def main() -> None:
     parser.add_argument(
         "--engines", default="tessera,vllm", help="names, parted by commas; NAME:PRECISION overrides"
     )
-    parser.add_argument("--precision", default="int8", choices=["int8", "bf16", "fp32"])
+    parser.add_argument("--precision", default="int8", choices=["int8", "int4", "bf16", "fp32"])
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-keep", action="store_true", help="print only")

@@ -3,7 +3,7 @@
 - a folder of safetensors in bf16 for vLLM and transformers;
 - a compressed-tensors folder for vLLM's W8A8: int8 weights with a scale per output channel, int8 activations with a
   dynamic scale per token, the output layer in bf16;
-- the GGUF file itself and one in Q8_0 for llama.cpp.
+- the GGUF file itself, and one each in Q8_0, Q4_0 and BF16 for llama.cpp.
 
 Format of compressed-tensors: https://github.com/vllm-project/compressed-tensors
 """
@@ -92,8 +92,8 @@ def _write(folder: Path, tensors: dict[str, torch.Tensor], config: dict[str, Any
     return folder
 
 
-def q8_file(path: Path, target: Path) -> Path:
-    """The GGUF file with every matrix in Q8_0, metadata unchanged."""
+def gguf_file(path: Path, target: Path, form: str) -> Path:
+    """The GGUF file with every matrix in ``form`` (``Q8_0``, ``Q4_0``, ``BF16``), metadata unchanged."""
     reader = gguf.GGUFReader(path)
     architecture = str(reader.fields["general.architecture"].contents())
     writer = gguf.GGUFWriter(target, architecture)
@@ -105,7 +105,7 @@ def q8_file(path: Path, target: Path) -> Path:
             )
     for tensor in reader.tensors:
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        kept = gguf.GGMLQuantizationType.Q8_0 if values.ndim > 1 else gguf.GGMLQuantizationType.F32
+        kept = gguf.GGMLQuantizationType[form] if values.ndim > 1 else gguf.GGMLQuantizationType.F32
         writer.add_tensor(tensor.name, gguf.quants.quantize(values, kept), raw_dtype=kept)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -114,15 +114,20 @@ def q8_file(path: Path, target: Path) -> Path:
     return target
 
 
+GGUF_FORMS = {"q8": "Q8_0", "q4": "Q4_0", "b16": "BF16"}
+
+
 def prepare(path: Path, folder: Path) -> dict[str, Path]:
-    """All forms of the weights at ``path``, made once in ``folder``: ``gguf, q8, dense, w8a8``."""
+    """All forms of the weights at ``path``, made once in ``folder``: ``gguf, dense, w8a8`` and those of llama.cpp."""
     source = load_checkpoint(path)
-    made = {"gguf": path, "q8": folder / "q8_0.gguf", "dense": folder / "dense", "w8a8": folder / "w8a8"}
+    made = {"gguf": path, "dense": folder / "dense", "w8a8": folder / "w8a8"}
     folder.mkdir(parents=True, exist_ok=True)
     if not (made["dense"] / "config.json").exists():
         dense_folder(source, made["dense"])
     if not (made["w8a8"] / "config.json").exists():
         w8a8_folder(source, made["w8a8"])
-    if not made["q8"].exists():
-        q8_file(path, made["q8"].with_suffix(".part")).replace(made["q8"])
+    for name, form in GGUF_FORMS.items():
+        made[name] = folder / f"{form.lower()}.gguf"
+        if not made[name].exists():
+            gguf_file(path, made[name].with_suffix(".part"), form).replace(made[name])
     return made

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks import products
 from benchmarks.engine import record, weights, workloads
 from benchmarks.engine.__main__ import table
 from tests.engine.tiny import make_checkpoint
@@ -48,6 +51,33 @@ def test_the_peers_int8_checkpoint_holds_the_same_weights(tmp_path: Path) -> Non
     largest = source.tensor(name).abs().amax(dim=1, keepdim=True)
     assert bool(((restored - source.tensor(name)).abs() <= largest * (0.5 / 127 + 2**-8)).all())
     assert stored["model.norm.weight"].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("form", "within"), [("Q8_0", 0.5 / 127), ("Q4_0", 1.0 / 8), ("BF16", 2**-8)])
+def test_the_peers_gguf_files_hold_the_same_weights(tmp_path: Path, form: str, within: float) -> None:
+    values = np.random.default_rng(0).normal(size=(64, 96)).astype(np.float32)
+    writer = gguf.GGUFWriter(tmp_path / "source.gguf", "llama")
+    writer.add_uint32("llama.block_count", 2)
+    writer.add_tensor("token_embd.weight", values)
+    writer.add_tensor("output_norm.weight", values[0])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    made = gguf.GGUFReader(weights.gguf_file(tmp_path / "source.gguf", tmp_path / "made.gguf", form))
+    matrix, norm = made.tensors
+    assert matrix.tensor_type == gguf.GGMLQuantizationType[form]
+    restored = gguf.quants.dequantize(matrix.data, matrix.tensor_type)
+    assert float(np.abs(restored - values).max()) <= float(np.abs(values).max()) * within * 1.01
+    assert np.array_equal(norm.data, values[0])
+    assert made.fields["llama.block_count"].contents() == 2
+
+
+def test_products_are_measured_for_every_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "CACHE_BYTES", 0)
+    found = products.measure(64, 32, seconds=0.0)
+    assert [row["rows"] for row in found] == list(products.ROWS)
+    assert all(row[f"{form}_us"] > 0 for row in found for form in products.FORMATS)
 
 
 def test_ratios_are_taken_pair_by_pair() -> None:

@@ -21,6 +21,7 @@ from inference.request import Delta, PromptTokens, SamplingParams, Share
 OPTIONS: dict[str, dict[str, Any]] = {
     "nodrafts": {"speculation": 0},
     "kv8": {"kv_cache_format": "int8"},
+    "pool32k": {"kv_cache_tokens": 32_768},
 }
 
 
@@ -35,9 +36,8 @@ def main(model: str, file: str, precision: str) -> None:
             model_name="benchmark",
             weight_format=weight_format,  # type: ignore[arg-type]
             max_model_len=max(2048, longest),
-            kv_cache_tokens=65_536,
             max_running_requests=64,
-            **changes,
+            **{"kv_cache_tokens": 65_536, **changes},
         )
     )
     warm = engine.submit(
