@@ -11,9 +11,11 @@ class IngestionConfig(AppConfig):
 
     def ready(self) -> None:
         from ingestion import audit
+        from ingestion.formats import is_paged
         from ingestion.page_images import forget_organization
-        from search import maintenance
+        from search import maintenance, places
         from tenants.lifecycle import register
 
         register(forget_organization)
+        places.register(is_paged)
         maintenance.register("audit_index", audit.act)

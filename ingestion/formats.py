@@ -36,7 +36,7 @@ class Format:
     A format of bytes is known by ``magic`` within its first ``magic_within`` bytes, or, in a zip archive, by what
     ``main_part`` finds in ``[Content_Types].xml`` or by the archive's entry ``mimetype``. A format of ``text`` is
     known by the name's extension and by ``signs`` with their weights, heavier ones first.
-    ``paged``: its pages have numbers that a reader of the file sees too.
+    ``paged``: its pages have numbers that a reader of the file sees too. ``unit`` is what its pages are called.
     """
 
     media_type: str
@@ -44,6 +44,7 @@ class Format:
     extensions: tuple[str, ...] = ()
     text: bool = False
     paged: bool = False
+    unit: str = "page"
     magic: bytes = b""
     magic_within: int = 0
     main_part: re.Pattern[bytes] | None = None
@@ -93,6 +94,12 @@ def is_paged(media_type: str) -> bool:
     """Whether a reader of such a file sees the page numbers that we count."""
     parser = parsers().get(media_type)
     return parser is not None and parser.FORMAT.paged
+
+
+def unit_of(media_type: str) -> str:
+    """What the pages of such a file are called: "page", "slide", "sheet"."""
+    parser = parsers().get(media_type)
+    return parser.FORMAT.unit if parser is not None else "page"
 
 
 def unsupported(message: str | None = None) -> IngestionFailure:

@@ -10,9 +10,11 @@ from django.utils.translation import get_language_info
 
 from ingestion import page_images
 from ingestion.child import Rectangles
+from ingestion.formats import unit_of
 from ingestion.guards import IngestionFailure
 from ingestion.parsers.pdf import PDF
-from search.models import Document, DocumentVersion, Page
+from search.models import Chunk, Document, DocumentVersion, Page
+from search.places import place_of
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 
@@ -27,6 +29,9 @@ class ReadingPage:
     version: DocumentVersion
     number: int
     label: str
+    """What the page is called ("Page 7", "Slide 4", "Sheet Prices")."""
+    place: str
+    """Where the passage stands in words, or without one the page; empty where the title says all."""
     page_count: int
     pieces: tuple[tuple[str, bool], ...]
     quote: str
@@ -42,6 +47,22 @@ class ReadingPage:
             return str(get_language_info(self.version.language)["name"])
         except KeyError:
             return self.version.language
+
+    @property
+    def unit(self) -> str:
+        """What a page of this file is called."""
+        return unit_of(self.version.media_type)
+
+    @property
+    def units(self) -> str:
+        return f"{self.unit}s"
+
+    @property
+    def position(self) -> str:
+        """The page's name and where it comes in the file: "Slide 4 of 12", "Sheet Prices (2 of 3)"."""
+        if self.label == f"{self.unit.capitalize()} {self.number}":
+            return f"{self.label} of {self.page_count}"
+        return f"{self.label} ({self.number} of {self.page_count})"
 
     @property
     def previous(self) -> int | None:
@@ -92,6 +113,10 @@ def read_page(
         page = Page.objects.filter(version=version, number=number).first()
         if page is None and replaced:
             page = Page.objects.filter(version=version).order_by("number").first()
+        passage = None
+        if page is not None and end > start:
+            around = Chunk.objects.filter(version=version, page=page.number, start__lte=start, end__gt=start)
+            passage = around.order_by("ordinal").first()
     if page is None:
         return None
     number = page.number
@@ -103,7 +128,14 @@ def read_page(
         document=document,
         version=version,
         number=number,
-        label=page.label or f"Page {number}",
+        label=_begun_large(page.label) or f"{unit_of(version.media_type).capitalize()} {number}",
+        place=place_of(
+            media_type=version.media_type,
+            page=number,
+            label=page.label,
+            headings=passage.headings if passage is not None else (),
+            title=document.title,
+        ),
         page_count=version.page_count,
         pieces=tuple(piece for piece in pieces if piece[0]),
         quote=page.text[start:end],
@@ -111,6 +143,10 @@ def read_page(
         rectangles=_rectangles(organization, version, number, start, end) if has_image and marked else None,
         replaced=replaced,
     )
+
+
+def _begun_large(label: str) -> str:
+    return label[:1].upper() + label[1:]
 
 
 def as_rects(found: Rectangles | None) -> list[dict[str, float]]:

@@ -107,6 +107,7 @@ def document_page(request: MemberRequest, organization: str, document_id: UUID) 
             "previous": found.previous,
             "next": found.next,
             "label": found.label,
+            "place": found.place,
             "pieces": found.pieces,
             "quote": found.quote,
             "has_image": found.has_image,

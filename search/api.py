@@ -287,6 +287,8 @@ def _results(found: Retrieval) -> dict[str, Any]:
             {
                 "document": {"id": hit.document_id, "title": hit.title},
                 "page": hit.page,
+                "is_paged": hit.is_paged,
+                "place": hit.place,
                 "text": hit.text,
                 "score": hit.score,
                 "start": hit.start,

@@ -34,7 +34,7 @@ from search.events import (
     source_json,
 )
 from search.filters import parse_filters
-from search.links import citation_links, citation_url
+from search.links import citation_links, citation_names, citation_url
 from search.markup import render
 from search.retrieval import readable_collections
 from search.streams import Ending, RunKey, Stream, StreamsUnavailable
@@ -108,7 +108,7 @@ def look_at(asker: Asker, turn_id: UUID) -> TurnView:
 
 def answer_html(slug: str, turn: TurnView) -> str:
     """The turn's answer as safe HTML, with its citations as links to the documents."""
-    return render(turn.answer, citation_links(slug, turn.citations))
+    return render(turn.answer, citation_links(slug, turn.citations), citation_names(turn.citations))
 
 
 async def event_stream(asker: Asker, turn: TurnView, after: int) -> AsyncIterator[bytes]:

@@ -55,8 +55,12 @@ class Citation:
     start: int
     end: int
     quote: str
+    place: str = ""
+    """Where a reader finds it in the file, in words (:mod:`search.places`)."""
+    is_paged: bool = False
+    """Whether a reader of the file sees the number ``page``."""
 
-    def as_json(self) -> dict[str, str | int]:
+    def as_json(self) -> dict[str, str | int | bool]:
         """The citation as it is stored, streamed and returned by the API: one shape everywhere."""
         return {
             "n": self.n,
@@ -65,6 +69,8 @@ class Citation:
             "chunk_id": str(self.chunk_id),
             "title": self.title,
             "page": self.page,
+            "is_paged": self.is_paged,
+            "place": self.place,
             "start": self.start,
             "end": self.end,
             "quote": self.quote,
@@ -260,7 +266,7 @@ class AnswerWriter:
             start, end = (first, last) if whole else (known.start - source.start, known.end - source.start)
         citation = Citation(
             source.n, source.document_id, source.version_id, source.chunk_id, source.title, source.page,
-            source.start + start, source.start + end, source.text[start:end],
+            source.start + start, source.start + end, source.text[start:end], source.place, source.is_paged,
         )  # fmt: skip
         glue = "" if self.text.endswith(("]", " ", "\n")) or not self.text else " "
         self._sentence += f" [{source.n}]"

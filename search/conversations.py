@@ -244,8 +244,8 @@ def _view(turn: Turn) -> TurnView:
         filters=turn.filters,
         status=Turn.Status.FAILED.value if lost else str(turn.status),
         answer=turn.answer,
-        citations=turn.citations,
-        sources=turn.sources,
+        citations=[_placed(citation) for citation in turn.citations],
+        sources=[_placed(source) for source in turn.sources],
         prompt_tokens=turn.prompt_tokens,
         completion_tokens=turn.completion_tokens,
         model=turn.model,
@@ -253,3 +253,12 @@ def _view(turn: Turn) -> TurnView:
         created_at=turn.created_at,
         begun_at=turn.begun_at,
     )
+
+
+def _placed(place: dict[str, Any]) -> dict[str, Any]:
+    """One that was kept before places were said in words: a first page may be one that no reader sees."""
+    return {
+        "is_paged": place["page"] > 1,
+        "place": f"page {place['page']}" if place["page"] > 1 else "",
+        **place,
+    }

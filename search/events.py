@@ -103,6 +103,8 @@ def source_json(source: Source) -> dict[str, Any]:
         "version_id": str(source.version_id),
         "title": source.title,
         "page": source.page,
+        "is_paged": source.is_paged,
+        "place": source.place,
         "start": source.start,
         "end": source.end,
         "collection": source.collection,

@@ -35,3 +35,8 @@ def citation_url(slug: str, citation: Mapping[str, Any]) -> str:
 def citation_links(slug: str, citations: Iterable[Mapping[str, Any]]) -> dict[int, str]:
     """The addresses of citations by their number."""
     return {citation["n"]: citation_url(slug, citation) for citation in citations}
+
+
+def citation_names(citations: Iterable[Mapping[str, Any]]) -> dict[int, str]:
+    """Title and place of citations by their number, as a person reads them."""
+    return {c["n"]: ", ".join(filter(None, (c["title"], c["place"]))) for c in citations}

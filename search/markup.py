@@ -24,14 +24,14 @@ TAGS = frozenset(_TAGS_WORDS.split())
 _MARK = re.compile(r"\[(\d{1,4})\]")
 
 
-def render(answer: str, links: Mapping[int, str]) -> str:
+def render(answer: str, links: Mapping[int, str], places: Mapping[int, str] | None = None) -> str:
     """Safe HTML of ``answer``. ``links`` maps a citation's number to its address on this site (starting with
-    ``/``); a mark without an address stays text.
+    ``/``); a mark without an address stays text. ``places`` say what a pointer on the mark shows.
     """
     allowed = {
         n: href for n, href in links.items() if href.startswith("/") and not href.startswith(("//", "/\\"))
     }
-    html = _markdown().render(answer, {"citations": allowed})
+    html = _markdown().render(answer, {"citations": allowed, "places": places or {}})
     hrefs = frozenset(allowed.values())
 
     def only_own_links(tag: str, attribute: str, value: str) -> str | None:
@@ -42,7 +42,7 @@ def render(answer: str, links: Mapping[int, str]) -> str:
     return nh3.clean(
         html,
         tags=set(TAGS),
-        attributes={"a": {"href", "data-n", "class"}},
+        attributes={"a": {"href", "data-n", "class", "title"}},
         allowed_classes=None,
         attribute_filter=only_own_links,
         url_schemes=set(),
@@ -78,4 +78,6 @@ def _render_citation(
 ) -> str:
     n = int(tokens[index].content)
     href = nh3.clean_text(env["citations"][n])
-    return f'<a class="citation" href="{href}" data-n="{n}">[{n}]</a>'
+    place = nh3.clean_text(env["places"].get(n, ""))
+    title = f' title="{place}"' if place else ""
+    return f'<a class="citation" href="{href}" data-n="{n}"{title}>[{n}]</a>'

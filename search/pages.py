@@ -62,7 +62,7 @@ class ResultRow:
     """One result; ``url`` leads to the passage in its document."""
 
     title: str
-    page: int
+    place: str
     type_label: str
     collection: str
     dated: date | None
@@ -93,7 +93,7 @@ class Place:
 
     n: int
     title: str
-    page: int
+    place: str
     quote: str
     url: str
 
@@ -181,13 +181,13 @@ def page_turn(asker: Asker, turn: TurnView) -> AnswerView:
 
 
 def _place(slug: str, place: dict[str, Any], quote: str) -> Place:
-    return Place(place["n"], place["title"], place["page"], quote, citation_url(slug, place))
+    return Place(place["n"], place["title"], place["place"], quote, citation_url(slug, place))
 
 
 def _result(slug: str, hit: Hit, q: str) -> ResultRow:
     return ResultRow(
         title=hit.title,
-        page=hit.page,
+        place=hit.place,
         type_label=TYPE_LABELS.get(hit.media_type, hit.media_type.rpartition("/")[2].upper()),
         collection=hit.collection_name,
         dated=hit.dated,

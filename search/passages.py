@@ -41,6 +41,10 @@ class Source:
     end: int
     text: str
     score: float
+    place: str = ""
+    """Where a reader finds it in the file, in words (:mod:`search.places`)."""
+    is_paged: bool = False
+    """Whether a reader of the file sees the number ``page``."""
 
 
 def choose_sources(hits: Sequence[Hit]) -> list[Source]:
@@ -50,7 +54,7 @@ def choose_sources(hits: Sequence[Hit]) -> list[Source]:
     for hit in hits:
         source = Source(
             0, hit.chunk_id, hit.document_id, hit.version_id, hit.collection_name, hit.title, hit.page,
-            hit.start, hit.end, hit.text, hit.score,
+            hit.start, hit.end, hit.text, hit.score, hit.place, hit.is_paged,
         )  # fmt: skip
         touching = next((i for i, other in enumerate(chosen) if _overlap(source, other)), None)
         if touching is not None:

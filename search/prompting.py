@@ -42,6 +42,10 @@ def harmless(text: str) -> str:
     return _CONTROL.sub(" ", _INVISIBLE.sub("", _MARK.sub(r"(\1)", text)))
 
 
+def _in_a_line(text: str) -> str:
+    return " ".join(harmless(text).split())
+
+
 def retrieval_query(question: str, earlier: Sequence[str]) -> str:
     """What is searched for: a follow-up is searched together with the question before it."""
     return f"{earlier[-1][:LONGEST_EARLIER]}\n{question}" if earlier else question
@@ -52,7 +56,7 @@ def build_messages(question: str, sources: Sequence[Source], earlier: Sequence[s
     of the conversation so far, oldest first, of which the last two are shown.
     """
     passages = "\n\n".join(
-        f"Passage [{source.n}], {harmless(source.title).strip()}, page {source.page}:\n"
+        f"Passage [{source.n}], {', '.join(filter(None, map(_in_a_line, (source.title, source.place))))}:\n"
         f"{harmless(source.text).strip()}"
         for source in sources
     )

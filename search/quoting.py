@@ -56,6 +56,6 @@ def _quoted(source: Source, start: int, end: int) -> Quoted:
     body, tail = (said[: stop.start()], stop.group()) if stop else (said, "")
     citation = Citation(
         source.n, source.document_id, source.version_id, source.chunk_id, source.title, source.page,
-        source.start + start, source.start + end, quote,
+        source.start + start, source.start + end, quote, source.place, source.is_paged,
     )  # fmt: skip
     return Quoted(f"{body} [{source.n}]{tail}", citation)

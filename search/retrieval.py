@@ -18,11 +18,12 @@ from typing import Protocol
 from uuid import UUID
 
 import numpy as np
-from django.db.models import F
+from django.db.models import F, OuterRef, Subquery
 
 from inference import runtime
 from search.index import IndexFailure, IndexFilter, Match, Vector, open_index
-from search.models import Chunk, Collection
+from search.models import Chunk, Collection, Page
+from search.places import is_paged, place_of
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 
@@ -79,8 +80,26 @@ class Hit:
     end: int
     text: str
     headings: tuple[str, ...]
+    label: str
+    """How its parser named the page ("Slide 4"), or empty."""
     score: float
     similarity: float
+
+    @property
+    def is_paged(self) -> bool:
+        """Whether a reader of the file sees the number ``page``."""
+        return is_paged(self.media_type)
+
+    @property
+    def place(self) -> str:
+        """Where a reader finds the passage in the file, in words; empty where nothing but the title can be said."""
+        return place_of(
+            media_type=self.media_type,
+            page=self.page,
+            label=self.label,
+            headings=self.headings,
+            title=self.title,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +222,7 @@ def _load(
 ) -> list[Hit]:
     """The rows of ``matches`` in their order, without those that are not published or not readable now."""
     with tenant_scope(organization):
+        label = Page.objects.filter(version=OuterRef("version"), number=OuterRef("page")).values("label")[:1]
         rows = {
             chunk.id: chunk
             for start in range(0, len(matches), 500)
@@ -210,7 +230,9 @@ def _load(
                 id__in=[match.id for match in matches[start : start + 500]],
                 version__published_for=F("version__document"),
                 version__document__collection__in=conditions.collection_ids,
-            ).select_related("version__document__collection")
+            )
+            .select_related("version__document__collection")
+            .annotate(page_label=Subquery(label))
         }
     return [_hit(rows[match.id], match.score, parts) for match in matches if match.id in rows]
 
@@ -235,6 +257,7 @@ def _hit(chunk: Chunk, score: float, parts: Sequence[Vector]) -> Hit:
         end=chunk.end,
         text=chunk.text,
         headings=tuple(chunk.headings),
+        label=getattr(chunk, "page_label", None) or "",
         score=score,
         similarity=max(_cosine(part, row) for part in parts),
     )

@@ -69,7 +69,14 @@ class ResultSerializer(serializers.Serializer[Any]):
     """A passage: its page's text from ``start`` to ``end``. ``score`` compares within one answer only."""
 
     document = DocumentReferenceSerializer()
-    page = serializers.IntegerField()
+    page = serializers.IntegerField(
+        help_text="From 1, for programs: together with `start` and `end` it names the place exactly."
+    )
+    is_paged = serializers.BooleanField(help_text="Whether a reader of the file sees the number `page`.")
+    place = serializers.CharField(
+        help_text="Where a reader finds it, in words: `page 7`, `Slide 4`, `Sheet Prices`, or the path of headings "
+        "`Travel › Hotels` in a file without pages; empty where only the title can be said."
+    )
     text = serializers.CharField()
     score = serializers.FloatField()
     start = serializers.IntegerField()
@@ -96,7 +103,14 @@ class CitationSerializer(serializers.Serializer[Any]):
     version_id = serializers.UUIDField()
     chunk_id = serializers.UUIDField()
     title = serializers.CharField()
-    page = serializers.IntegerField()
+    page = serializers.IntegerField(
+        help_text="From 1, for programs: together with `start` and `end` it names the place exactly."
+    )
+    is_paged = serializers.BooleanField(help_text="Whether a reader of the file sees the number `page`.")
+    place = serializers.CharField(
+        help_text="Where a reader finds it, in words: `page 7`, `Slide 4`, `Sheet Prices`, or the path of headings "
+        "`Travel › Hotels` in a file without pages; empty where only the title can be said."
+    )
     start = serializers.IntegerField()
     end = serializers.IntegerField()
     quote = serializers.CharField()

@@ -37,7 +37,9 @@ def _is_mail(text: str, extension: str) -> bool:
     return len({field.lower() for field in _MAIL.findall(head)}) >= (2 if extension == "eml" else 3)
 
 
-FORMAT = Format(media_type=EML, name="e-mail (eml)", extensions=("eml",), signs=((CERTAIN, _is_mail),))
+FORMAT = Format(
+    media_type=EML, name="e-mail (eml)", extensions=("eml",), unit="part", signs=((CERTAIN, _is_mail),)
+)
 _SHOWN = ("From", "To", "Cc", "Date")
 
 

@@ -1,8 +1,12 @@
-"""Electronic books: the documents of the spine in the order of reading, each as a page read as HTML."""
+"""Electronic books: the documents of the spine in the order of reading, each as a page read as HTML.
+
+A page goes by its first heading: no two readers of books count the same pages.
+"""
 
 from __future__ import annotations
 
 import posixpath
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from ingestion.parsers.ooxml import local
 from ingestion.text import PageBuilder
 
 EPUB = "application/epub+zip"
-FORMAT = Format(media_type=EPUB, name="EPUB", extensions=("epub",), mimetypes=(EPUB,))
+FORMAT = Format(media_type=EPUB, name="EPUB", extensions=("epub",), unit="section", mimetypes=(EPUB,))
 _CONTAINER = "META-INF/container.xml"
 _LARGEST_CHAPTER = 64 * 1024 * 1024
 _FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
@@ -37,10 +41,11 @@ def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument
         pages: list[ParsedPage] = []
         for name in chapters:
             number = len(pages) + 1
-            page = PageBuilder(number, budget, label=f"Section {number}")
+            page = PageBuilder(number, budget)
             html.add_to(page, archive.read(name, at_most=_LARGEST_CHAPTER))
             if (built := page.build()).text:
-                pages.append(built)
+                name_of_first = built.headings[0].text if built.headings else ""
+                pages.append(replace(built, label=name_of_first[:200] or f"Section {number}"))
     facts = _facts(root)
     if not pages:
         raise IngestionFailure("empty")

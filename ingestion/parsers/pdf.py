@@ -31,6 +31,7 @@ ABSURD: Final = 100_000
 """Characters that no page of print holds: repeated forms, or a loop that the reader did not notice."""
 PAGE_SECONDS: Final = 15
 _MAX_OUTLINE: Final = 5000
+_LONGEST_LABEL: Final = 20
 
 
 def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument:
@@ -49,8 +50,10 @@ def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument
         raise IngestionFailure("too_many_pages")
     read = _read(reader, count, TextBudget(limits))
     outline = _outline(reader, count)
+    labels = _labels(reader, count)
     pages = tuple(
-        ParsedPage(n + 1, text, headings_in(text, outline.get(n, ()))) for n, text in enumerate(read.texts)
+        ParsedPage(n + 1, text, headings_in(text, outline.get(n, ())), labels.get(n, ""))
+        for n, text in enumerate(read.texts)
     )
     unread = tuple(
         Unread(n + 1, n + 1, why, outline=tuple(outline.get(n, ()))) for n, why in sorted(read.doubts.items())
@@ -176,6 +179,17 @@ def _information(reader: PdfReader) -> tuple[str, str, date | None]:
     except Exception:  # dates are often malformed
         created = None
     return title, author, created.date() if created else None
+
+
+def _labels(reader: PdfReader, count: int) -> dict[int, str]:
+    """What people see of the pages that the file itself numbers in another way (roman, by chapter), by index."""
+    try:
+        with _at_most(PAGE_SECONDS):
+            printed = reader.page_labels
+    except (Exception, _TooSlow):  # broken trees of labels
+        return {}
+    shown = (one_line(label)[:_LONGEST_LABEL] for label in printed[:count])
+    return {n: f"page {n + 1} ({label})" for n, label in enumerate(shown) if label and label != str(n + 1)}
 
 
 def _outline(reader: PdfReader, count: int) -> dict[int, list[tuple[str, int]]]:

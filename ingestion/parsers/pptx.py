@@ -19,6 +19,7 @@ FORMAT = Format(
     name="PowerPoint (pptx)",
     extensions=("pptx",),
     paged=True,
+    unit="slide",
     main_part=re.compile(
         rb"presentationml\.(presentation|slideshow|template)\.main|ms-powerpoint\.\w+\.macroEnabled"
     ),

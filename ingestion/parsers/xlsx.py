@@ -18,6 +18,7 @@ FORMAT = Format(
     name="Excel (xlsx)",
     extensions=("xlsx",),
     paged=True,
+    unit="sheet",
     main_part=re.compile(
         rb"spreadsheetml\.(sheet|template)\.main|ms-excel\.(sheet|template)\.macroEnabled\.main"
     ),

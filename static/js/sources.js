@@ -17,7 +17,7 @@ function source(documents, row, numbered) {
   link.append(
     part("n", numbered ? String(row.n) : "·"),
     part("title", row.title),
-    part("where muted small", row.page ? `page ${row.page}` : ""),
+    part("where muted small", row.place),
     part("quote", row.quote ?? row.text ?? ""),
   );
   const item = document.createElement("li");

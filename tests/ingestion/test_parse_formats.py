@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from datetime import date
 from pathlib import Path
 
 import pytest
+from pypdf import PdfReader, PdfWriter
 
 from ingestion.child import parse_file
 from ingestion.guards import IngestionFailure, Limits
@@ -133,3 +135,13 @@ def test_html_is_decoded_as_it_declares_where_that_fits(tmp_path: Path) -> None:
     words = "Zażółć gęślą jaźń, pchnąć w tę łódź jeża lub ośm skrzyń fig"
     source = f'<html><head><meta charset="iso-8859-2"></head><body><p>{words}</p></body></html>'
     assert read(tmp_path, "page.html", source.encode("iso-8859-2")).pages[0].text == words
+
+
+def test_pdf_pages_that_the_file_numbers_in_another_way_say_so(tmp_path: Path) -> None:
+    writer = PdfWriter(PdfReader(io.BytesIO(factories.make_pdf(["Preface", "Contents", "Chapter"]))))
+    writer.set_page_label(0, 1, "/r")
+    writer.set_page_label(2, 2, "/D", start=3)
+    out = io.BytesIO()
+    writer.write(out)
+    document = read(tmp_path, "book.pdf", out.getvalue())
+    assert [page.label for page in document.pages] == ["page 1 (i)", "page 2 (ii)", ""]

@@ -117,7 +117,7 @@ def book(*, second: bytes = b"<html><body><p>Grease weekly.</p></body></html>", 
 def test_epub_follows_the_spine(tmp_path: Path) -> None:
     document = read(tmp_path, "press.epub", book())
     assert [page.text for page in document.pages] == ["Oil\n\nChange it every 400 hours.", "Grease weekly."]
-    assert [page.label for page in document.pages] == ["Section 1", "Section 2"]
+    assert [page.label for page in document.pages] == ["Oil", "Section 2"]
     assert document.pages[0].headings[0].text == "Oil"
     assert (document.title, document.author, document.created) == ("The Press", "Ada", date(2024, 5, 6))
 

@@ -17,6 +17,7 @@ from ingestion import deletion, jobs, pipeline
 from search.models import Document
 from tenants.models import Organization
 from tenants.scope import tenant_scope
+from tests.ingestion import factories
 from tests.ingestion.corpus_of_acme import POLICY, Clock, job_of, upload
 from tests.ingestion.ready_for_work import models, storage
 
@@ -130,6 +131,29 @@ def test_the_document_page_marks_the_passage(acme: Organization, bob_client: Cli
     assert bob_client.get(where, {"page": 2}).status_code == 404
     assert bob_client.get(where, {"page": "1;drop"}).status_code == 404
     assert bob_client.get(where, {"start": 900, "end": 5}).context["quote"] == ""
+
+
+def test_a_document_without_pages_names_the_section_of_a_passage(
+    acme: Organization, bob_client: Client, models: Any
+) -> None:
+    document = upload(acme, "x.md", b"# Hotels\n\nBook early.")
+    pipeline.work_until_idle()
+    where = reverse("document", args=["acme", document.id])
+    response = bob_client.get(where, {"page": 1, "start": 10, "end": 14})
+    assert response.context["place"] == "Hotels"
+    content = response.content.decode()
+    assert "page 1" not in content.lower()
+    assert "x.md, Hotels" in content.partition("</title>")[0]
+
+
+def test_slides_are_called_slides(acme: Organization, bob_client: Client, models: Any) -> None:
+    document = upload(acme, "deck.pptx", factories.make_pptx())
+    pipeline.work_until_idle()
+    where = reverse("document", args=["acme", document.id])
+    content = bob_client.get(where, {"page": 2}).content.decode()
+    assert "Slide 2 of 2" in content
+    assert 'aria-label="Previous slide"' in content
+    assert "2 slides" in content
 
 
 def test_a_passage_of_a_replaced_version_is_not_marked_in_the_new_one(

@@ -34,6 +34,8 @@ def test_a_result_says_where_it_stands(api: Api, acme: Organization, library: Li
     assert result == {
         "document": {"id": str(library.tariff), "title": "Tariff"},
         "page": 2,
+        "is_paged": True,
+        "place": "page 2",
         "text": text,
         "start": 0,
         "end": len(text),
