@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from pypdf import PdfReader, PdfWriter
+from pypdf.constants import PageLabelStyle
 
 from ingestion.child import parse_file
 from ingestion.guards import IngestionFailure, Limits
@@ -139,8 +140,8 @@ def test_html_is_decoded_as_it_declares_where_that_fits(tmp_path: Path) -> None:
 
 def test_pdf_pages_that_the_file_numbers_in_another_way_say_so(tmp_path: Path) -> None:
     writer = PdfWriter(PdfReader(io.BytesIO(factories.make_pdf(["Preface", "Contents", "Chapter"]))))
-    writer.set_page_label(0, 1, "/r")
-    writer.set_page_label(2, 2, "/D", start=3)
+    writer.set_page_label(0, 1, PageLabelStyle.LOWERCASE_ROMAN)
+    writer.set_page_label(2, 2, PageLabelStyle.DECIMAL, start=3)
     out = io.BytesIO()
     writer.write(out)
     document = read(tmp_path, "book.pdf", out.getvalue())

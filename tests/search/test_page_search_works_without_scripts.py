@@ -27,7 +27,12 @@ def test_results_show_place_type_and_marked_words(alice_client: Client, library:
     response = alice_client.get(HOME, {"q": "monthly tariff in euros"})
     assert response.status_code == 200
     first = response.context["results"][0]
-    assert (first.title, first.page, first.type_label, first.collection) == ("Tariff", 2, "PDF", "General")
+    assert (first.title, first.place, first.type_label, first.collection) == (
+        "Tariff",
+        "page 2",
+        "PDF",
+        "General",
+    )
     assert first.url.startswith(f"/o/acme/documents/{library.tariff}/?page=2&start=0&end=")
     assert {piece.text for piece in first.snippet if piece.marked} == {"monthly", "tariff", "euros"}
     assert first.title in response.content.decode()
