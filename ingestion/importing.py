@@ -2,13 +2,15 @@
 
 A file's document is known by ``external_id`` = source/relative path, where the source is the folder's name or one that was
 given. What always holds: a file whose content is its document's newest is not sent again; documents of other sources are
-never touched; one file that is refused stops no other; links are not followed.
+never touched; one file that is refused stops no other; links are not followed; a document is deleted only after its own file
+was looked for and is not there, and never when no file at all was found.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,12 +32,13 @@ from tenants.scope import tenant_scope
 
 WAKE_EVERY = 100
 POLL_SECONDS = 1.0
+_SENT = ("added", "changed")
 _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A file that is no searchable document, and why."""
+    """A file that is no searchable document, or a folder that could not be listed, and why."""
 
     path: str
     code: str
@@ -70,7 +73,12 @@ def import_folder(
     source = source or folder.resolve().name
     known = _known(organization, source)
     report, seen = Report(), set[str]()
-    for path in _files(folder, pattern, recursive=recursive):
+
+    def unlisted(error: OSError) -> None:
+        where = Path(error.filename or folder).relative_to(folder).as_posix()
+        report.refused.append(Unread(where, "unreadable", error.strerror or str(error)))
+
+    for path in _files(folder, pattern, recursive=recursive, on_error=unlisted):
         relative = path.relative_to(folder).as_posix()
         external_id = f"{source}/{relative}"
         seen.add(external_id)
@@ -83,13 +91,18 @@ def import_folder(
             report.refused.append(Unread(relative, "unreadable", error.strerror or str(error)))
             outcome = "unreadable"
         on_file(relative, outcome)
-        if len(report.sent) % WAKE_EVERY == 1:
+        if outcome in _SENT and len(report.sent) % WAKE_EVERY == 1:
             jobs.wake_workers()
-    if delete_missing:
+    if delete_missing and not seen and known:
+        report.refused.append(
+            Unread(".", "nothing_found", "No file was found here, so no document was deleted.")
+        )
+    elif delete_missing:
         for external_id in sorted(known.keys() - seen):
-            report.deleted += deletion.begin_deletion(
-                organization=organization, document_id=known[external_id][0]
-            )
+            if _is_gone(folder / external_id.removeprefix(f"{source}/")):
+                report.deleted += deletion.begin_deletion(
+                    organization=organization, document_id=known[external_id][0]
+                )
     if report.sent:
         jobs.wake_workers()
     return report
@@ -153,7 +166,11 @@ def _known(organization: Organization, source: str) -> dict[str, tuple[UUID, str
             newest=Subquery(_newest_version(OuterRef("pk"), "sha256"))
         )
         rows = documents.values_list("external_id", "id", "newest")
-        return {external_id or "": (id_, sha256 or "") for external_id, id_, sha256 in rows.iterator()}
+        return {
+            external_id: (id_, sha256 or "")
+            for external_id, id_, sha256 in rows.iterator()
+            if external_id and external_id.startswith(f"{source}/")  # to SQLite's LIKE "Docs/" is "docs/"
+        }
 
 
 def _newest_version(document: OuterRef, value: str = "pk") -> Any:
@@ -175,9 +192,22 @@ def _parts(ids: list[UUID], size: int = 500) -> Iterator[list[UUID]]:
         yield ids[start : start + size]
 
 
-def _files(folder: Path, pattern: str, *, recursive: bool) -> Iterator[Path]:
-    """Plain files in order, without hidden ones; ``pattern`` is matched with the name."""
-    for where, folders, names in os.walk(folder):
+def _is_gone(path: Path) -> bool:
+    """Whether no file is there; not when that cannot be told."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+
+
+def _files(
+    folder: Path, pattern: str, *, recursive: bool, on_error: Callable[[OSError], None]
+) -> Iterator[Path]:
+    """Plain files in order, without hidden ones; ``pattern`` is matched with the name. ``on_error`` is told of folders that
+    cannot be listed."""
+    for where, folders, names in os.walk(folder, onerror=on_error):
         folders[:] = sorted(each for each in folders if not each.startswith(".")) if recursive else []
         for name in sorted(names):
             path = Path(where) / name

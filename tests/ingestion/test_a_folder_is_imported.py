@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,63 @@ def test_what_is_gone_is_deleted_only_when_asked_and_only_of_this_source(
     clock = Clock()
     sweeper.sweep(clock=clock)
     assert ids(acme) == {"wiki/1", "handbook/deep/b.md", "handbook/deep/c.txt"}
+
+
+def test_a_source_is_not_another_that_differs_in_case(acme: Organization, handbook: Path) -> None:
+    upload(acme, external_id="Handbook/a.pdf")
+    ingest(handbook, "--delete-missing")
+    assert "Handbook/a.pdf" in ids(acme)
+
+
+@pytest.mark.parametrize("narrow", [("--pattern", "*.md"), ("--no-recursive",)])
+def test_what_was_not_looked_at_is_not_gone(
+    acme: Organization, handbook: Path, narrow: tuple[str, ...]
+) -> None:
+    ingest(handbook)
+    before = ids(acme)
+    assert "0 deleted" in ingest(handbook, "--delete-missing", *narrow)
+    (handbook / "deep" / "c.txt").unlink()
+    assert "1 deleted" in ingest(handbook, "--delete-missing", *narrow)
+    assert before - ids(acme) == {"handbook/deep/c.txt"}
+
+
+def test_a_folder_that_cannot_be_listed_is_named_and_nothing_of_it_is_deleted(
+    acme: Organization, handbook: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(handbook)
+    listed = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if Path(path).name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    said = refused(handbook, "--delete-missing")
+    assert "0 deleted" in said
+    assert "deep: unreadable: Permission denied" in said
+    assert len(ids(acme)) == 3
+
+
+def test_a_folder_without_any_file_deletes_nothing(acme: Organization, handbook: Path) -> None:
+    ingest(handbook)
+    shutil.rmtree(handbook)
+    handbook.mkdir()
+    said = refused(handbook, "--delete-missing")
+    assert "0 deleted" in said
+    assert "nothing_found" in said
+    assert len(ids(acme)) == 3
+
+
+def test_files_that_are_not_sent_wake_nobody(
+    acme: Organization, handbook: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(handbook)
+    (handbook / "a.txt").write_text("Alpha, revised.")
+    woken: list[int] = []
+    monkeypatch.setattr(jobs, "wake_workers", lambda count=1: woken.append(count))
+    ingest(handbook)
+    assert woken == [1, 1]  # at the first that was sent, and at the end
 
 
 def test_a_refused_file_stops_no_other_and_is_listed(acme: Organization, handbook: Path) -> None:

@@ -64,7 +64,7 @@ class Command(BaseCommand):
         for each in report.refused:
             self.stderr.write(f"{each.path}: {each.code}: {each.message}")
         if report.refused:
-            raise CommandError(f"{len(report.refused)} of the files cannot be searched.")
+            raise CommandError(f"{len(report.refused)} of the files or folders cannot be searched.")
 
     def _say(self, path: str, outcome: str) -> None:
         self.stdout.write(f"{outcome}: {path}")
