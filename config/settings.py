@@ -149,12 +149,8 @@ MEDIA_ROOT = VAR / "files"
 STORAGES: dict[str, Any] = {
     "default": (
         {
-            "BACKEND": "storages.backends.s3.S3Storage",
-            "OPTIONS": {
-                "bucket_name": ENV.s3_bucket,
-                "endpoint_url": ENV.s3_endpoint_url or None,
-                "default_acl": "private",
-            },
+            "BACKEND": "config.s3_files.S3Files",
+            "OPTIONS": {"bucket_name": ENV.s3_bucket, "endpoint_url": ENV.s3_endpoint_url or None},
         }
         if ENV.s3_bucket
         else {

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
+from django.conf import settings
 from django.db import Error as DatabaseFailure
 
 from ingestion import child, files, passwords
@@ -29,7 +30,6 @@ from tenants.scope import tenant_scope
 
 logger = logging.getLogger(__name__)
 
-PARSE_MARGIN_SECONDS = 30.0
 KEEP_SECONDS = 5.0
 ASK_SECONDS = 1.0
 WAIT_SECONDS = 0.1
@@ -220,4 +220,4 @@ def _return(lease: Lease) -> None:
 
 
 def _seconds(limits: Limits) -> float:
-    return 2 * limits.wall_s + PARSE_MARGIN_SECONDS  # two readers
+    return 2 * limits.wall_s + float(settings.ENV.lease_seconds) / 2  # two readers

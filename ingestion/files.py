@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 from django.core.files.base import File
 from django.core.files.storage import default_storage
@@ -30,6 +31,13 @@ UNNAMED_AFTER = timedelta(hours=1)
 """Age at which a file that no row names is one whose upload was cut off between the file and the rows."""
 
 
+class StorageAway(Exception):
+    """The storage did not give a file, and did not say that there is none. It says nothing about the file."""
+
+    def __init__(self) -> None:
+        super().__init__("The storage of the files does not answer.")
+
+
 def new_key(organization_id: int) -> str:
     """A key that nobody has."""
     return f"{organization_id}/{uuid.uuid4().hex}"
@@ -40,6 +48,16 @@ def create(key: str) -> File[bytes]:
     with contextlib.suppress(NotImplementedError):
         Path(default_storage.path(key)).parent.mkdir(parents=True, exist_ok=True)
     return default_storage.open(key, "wb")
+
+
+def abandon(file: File[bytes], key: str) -> None:
+    """Ends a file that was being written, and removes it. What a storage that does not answer keeps of it is removed by
+    the sweep that looks for files that no row names."""
+    try:
+        getattr(file, "abandon", file.close)()
+        discard(key)
+    except OSError:
+        logger.warning("file %s could not be removed", key, exc_info=True)
 
 
 def discard(key: str) -> None:
@@ -78,19 +96,26 @@ def stored_at(key: str, now: datetime) -> datetime:
 def local_copy(key: str) -> Iterator[Path]:
     """A path with the file's bytes: the file itself on a local disk, a temporary copy from elsewhere.
 
-    Raises ``FileNotFoundError`` when the storage has no such file.
+    Raises ``FileNotFoundError`` when the storage has no such file, :class:`StorageAway` when it does not answer.
     """
     try:
         path = Path(default_storage.path(key))
     except NotImplementedError:
-        with (
-            tempfile.NamedTemporaryFile(prefix="tessera-") as copy,
-            default_storage.open(key, "rb") as source,
-        ):
-            shutil.copyfileobj(source, copy)
-            copy.flush()
+        with tempfile.NamedTemporaryFile(prefix="tessera-") as copy:
+            _fetch(key, copy)
             yield Path(copy.name)
         return
     if not path.is_file():
         raise FileNotFoundError(f"The stored file {key} is missing.")
     yield path
+
+
+def _fetch(key: str, copy: IO[bytes]) -> None:
+    try:
+        with default_storage.open(key, "rb") as source:
+            shutil.copyfileobj(source, copy)
+        copy.flush()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageAway from error

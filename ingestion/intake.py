@@ -92,12 +92,8 @@ class Intake:
         """Removes what was written. May be called at any time, and again."""
         if self._file is None:
             return
-        try:
-            self._file.close()
-        except OSError:
-            logger.info("file %s could not be closed; it is removed", self._key)
-        self._file = None
-        files.discard(self._key)
+        file, self._file = self._file, None
+        files.abandon(file, self._key)
 
     def _begin(self) -> None:
         head = bytes(self._head)

@@ -35,6 +35,9 @@ LONGEST_BACK_OFF = timedelta(minutes=5)
 FINAL_CODES = frozenset({"unsupported", "encrypted", "malformed", "empty", "bomb", "too_many_pages"})
 """Failures that the same bytes will always have; they are not tried again."""
 
+OUTAGES = frozenset({"index_away", "storage_away"})
+"""Reasons of an interruption; a job that ends for so many keeps the last as its failure."""
+
 Status, Stage = IngestionJob.Status, IngestionJob.Stage
 _RANK = {stage: rank for rank, stage in enumerate(Stage.values)}
 _POINTS_PER_STAGE = 10_000_000
@@ -112,12 +115,14 @@ class Lease:
             not_before=self.clock() + timedelta(seconds=seconds),
         )
 
-    def let_go(self) -> None:
-        """Ends the lease now, as if this worker had been killed: an interruption. Quiet when the job is gone."""
+    def let_go(self, *, code: str = "", message: str = "", remedy: str = "") -> None:
+        """Ends the lease now, as if this worker had been killed: an interruption, with its reason where one is given.
+        Quiet when the job is gone."""
+        why = {"error_code": code[:40], "error_message": message[:500], "error_remedy": remedy[:500]}
         with tenant_scope(self.organization):
             IngestionJob.objects.filter(
                 id=self.job_id, lease_token=self.token, status=Status.PROCESSING
-            ).update(lease_expires_at=self.clock())
+            ).update(lease_expires_at=self.clock(), **(why if code else {}))
 
     def fail(self, *, code: str, message: str, remedy: str) -> None:
         """Counts an attempt: queued again with back-off, or failed for good. Quiet when the job is gone."""
@@ -178,14 +183,13 @@ def interrupt_expired(*, clock: Callable[[], datetime] = timezone.now, sole_work
                 else now + _back_off(interruptions),
             }
             if given_up:
-                changes = {
-                    "status": Status.FAILED,
-                    "ended_at": now,
-                    "sealed_password": "",
-                    "error_code": "interrupted",
-                    "error_message": f"The work on this file was cut off {interruptions} times.",
-                    "error_remedy": "Try again; this machine may be too small for the file.",
-                }
+                changes = {"status": Status.FAILED, "ended_at": now, "sealed_password": ""}
+                if job.error_code not in OUTAGES:
+                    changes |= {
+                        "error_code": "interrupted",
+                        "error_message": f"The work on this file was cut off {interruptions} times.",
+                        "error_remedy": "Try again; this machine may be too small for the file.",
+                    }
             won = IngestionJob.objects.filter(
                 id=job.id, status=Status.PROCESSING, lease_token=job.lease_token
             ).update(

@@ -36,7 +36,7 @@ from ingestion.jobs import Lease, LeaseLost, Stage, Stopping
 from ingestion.models import IngestionJob
 from ingestion.parsed import ParsedDocument, TextChunk
 from search import corpus
-from search.index.errors import IndexFailure
+from search.index.errors import IndexAway, IndexFailure
 from search.models import Chunk, Document, DocumentVersion, Page
 from tenants.models import Organization
 from tenants.scope import tenant_scope
@@ -48,6 +48,7 @@ LONGEST_PATH = 200  # characters; the embedder reads 256 tokens in all
 ROWS_PER_STATEMENT = 200
 PROGRESS_SECONDS = 0.5
 MODELS_WAIT_SECONDS = 2.0
+AGAIN = "It is tried again by itself; if it stays so, tell the operator of this installation."
 
 Vectors = npt.NDArray[np.float32]
 
@@ -94,6 +95,12 @@ def _attempt(job: Lease | Reading, ahead: ReadAhead) -> None:
     except InferenceError as error:
         logger.warning("job %s: the embedder failed: %s", lease.job_id, error)
         lease.fail(code="embedding_failed", message=str(error), remedy=error.hint or "Try again later.")
+    except IndexAway as error:
+        logger.warning("job %s: the index is away: %s", lease.job_id, error)
+        _let_go(lease, code="index_away", message=error.message, remedy=AGAIN)
+    except files.StorageAway as error:
+        logger.warning("job %s: the file storage is away: %s", lease.job_id, error.__cause__)
+        _let_go(lease, code="storage_away", message=str(error), remedy=AGAIN)
     except IndexFailure as error:
         logger.warning("job %s: the index failed: %s", lease.job_id, error)
         lease.fail(
@@ -307,12 +314,13 @@ def _put_back(lease: Lease, seconds: float) -> None:
         logger.info("job %s ended elsewhere before it was put back", lease.job_id)
 
 
-def _let_go(lease: Lease) -> None:
-    """Counts an interruption, not an attempt: a database that went away says nothing about the file."""
+def _let_go(lease: Lease, **why: str) -> None:
+    """Counts an interruption, not an attempt: a database, an index or a storage that went away says nothing about the
+    file."""
     if not connection.is_usable():
         connection.close()  # the next statement opens another
     try:
-        lease.let_go()
+        lease.let_go(**why)
     except (OperationalError, InterfaceError):
         logger.warning("job %s waits until its lease runs out", lease.job_id)
 

@@ -48,8 +48,8 @@ def _clear_up(now: datetime) -> None:
         receipts.forget_old(clock=lambda: now)
         index_counts.count_some(clock=lambda: now)
         _looked_at = now
-    except IndexFailure:
-        logger.exception("replaced versions are still there; the next sweep tries again")
+    except (IndexFailure, OSError):
+        logger.exception("left-overs are still there; the next sweep tries again")
 
 
 def pause(*, longest: float, clock: Callable[[], datetime] = timezone.now) -> float:

@@ -34,7 +34,13 @@ class IndexMismatch(IndexFailure):
     code = "index_mismatch"
 
 
-class IndexClosed(IndexFailure):
+class IndexAway(IndexFailure):
+    """The server, or the process, that holds the index does not answer. It says nothing about what was asked of it."""
+
+    code = "index_away"
+
+
+class IndexClosed(IndexAway):
     """The object was closed, or carried into a forked process."""
 
     code = "index_closed"

@@ -13,18 +13,22 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import httpx
 import numpy as np
 from qdrant_client import QdrantClient, models
-from qdrant_client.http.exceptions import ApiException
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from search.index.base import IndexFilter, IndexState, Match, Point, Vector
 from search.index.checks import check_limit, check_points, check_vector
 from search.index.edge import DENSE, LAYOUT, MIN_PREFETCH, READ_BATCH, SPARSE, UPSERT_BATCH, payload_of
-from search.index.errors import IndexClosed, IndexFailure, IndexMismatch, LocalModeRefused
+from search.index.errors import IndexAway, IndexClosed, IndexFailure, IndexMismatch, LocalModeRefused
 from search.index.sparse import DEFAULT_AVERAGE_LENGTH, Bm25Encoder, SparseTerms
 
 PREFIX = "tessera_"
 TIMEOUT_S = 30
+AWAY_STATUS = frozenset({408, 429, 502, 503, 504})
+"""What a proxy in front of a server that starts, or a server that is too busy, answers."""
 
 
 def connect(url: str, api_key: str = "", **options: Any) -> QdrantClient:
@@ -258,11 +262,20 @@ def _sparse(terms: SparseTerms) -> models.SparseVector:
 
 @contextmanager
 def _server_errors(act: str) -> Iterator[None]:
-    """What the client raises about the server leaves here as :class:`IndexFailure`."""
+    """What the client raises about the server leaves here as :class:`IndexFailure`, as :class:`IndexAway` where the
+    server was not reached or could not answer for now."""
     try:
         yield
-    except ApiException as error:
-        raise IndexFailure(
-            f"The Qdrant server failed to {act} the index: {error}",
+    except (ApiException, ResourceExhaustedResponse) as error:
+        cause = error.source if isinstance(error, ResponseHandlingException) else error
+        kind = IndexAway if _is_away(cause) else IndexFailure
+        raise kind(
+            f"The Qdrant server failed to {act} the index: {str(cause) or type(cause).__name__}",
             hint="Check that the Qdrant server runs and that TESSERA_QDRANT_URL and its key are right.",
         ) from error
+
+
+def _is_away(cause: Exception) -> bool:
+    if isinstance(cause, UnexpectedResponse):
+        return cause.status_code in AWAY_STATUS
+    return isinstance(cause, (httpx.TransportError, ResourceExhaustedResponse))

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from search.index.errors import IndexClosed, IndexFailure
+from search.index.errors import IndexAway, IndexClosed
 from search.index.lock import IndexLock
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class ShardProcess:
             return self._exchange(question)
         except (EOFError, OSError) as second:
             self._end(0)
-            raise IndexFailure(f"The process of the embedded index ended twice at {question[0]}.") from second
+            raise IndexAway(f"The process of the embedded index ended twice at {question[0]}.") from second
 
     def _exchange(self, question: Question) -> tuple[bool, Any]:
         if self._closed:

@@ -118,9 +118,8 @@ ROUTES: list[tuple[str, str, Answer]] = [
 ]
 
 
-def serve(port: int, key: str) -> None:
-    """Answers on 127.0.0.1 until the process ends; a request without ``key`` gets 401, as from the server."""
-    double = QdrantDouble()
+def handler(double: QdrantDouble, key: str) -> type[BaseHTTPRequestHandler]:
+    """Answers from ``double``; a request without ``key`` gets 401, as from the server."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -159,8 +158,13 @@ def serve(port: int, key: str) -> None:
 
         def log_message(self, format: str, *args: Any) -> None: ...
 
+    return Handler
+
+
+def serve(port: int, key: str) -> None:
+    """Answers on 127.0.0.1 until the process ends."""
     warnings.simplefilter("ignore")
-    ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+    ThreadingHTTPServer(("127.0.0.1", port), handler(QdrantDouble(), key)).serve_forever()
 
 
 if __name__ == "__main__":
