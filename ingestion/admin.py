@@ -159,6 +159,7 @@ class IngestionJobAdmin(ReadOnlyAdmin):
     list_select_related = ["organization", "document"]
     list_filter = ["status", "organization"]
     ordering = ["-created_at"]
+    exclude = ["sealed_password", "lease_token"]
     actions = [retry_jobs]
 
     def act(self, request: HttpRequest, action: str) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
+import math
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -25,6 +27,8 @@ from ingestion.parsed import Heading, ParsedDocument, ParsedPage, Unread
 from ingestion.second_reading import read_again
 
 SCRATCH_MARGIN_SECONDS: Final = 60.0
+MOST_NUMBERED: Final = 10**9
+"""What a column of page numbers holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,8 @@ def parse_file(
     request = {"act": "parse", "path": str(path), "filename": filename, "password": password}
     result = run(request, limits)
     try:
-        document = _document(result)
-    except (KeyError, TypeError, ValueError) as error:
+        document = _document(result, limits)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise IngestionFailure("malformed") from error
     if document.unread:
         document = read_again(document, path=path, limits=limits, password=password, on_page=on_page)
@@ -104,7 +108,7 @@ def render_page(path: Path, *, page: int, scale: float, limits: Limits) -> bytes
     result = run({"act": "render", "path": str(path), "page": page, "scale": scale}, limits)
     try:
         return base64.b64decode(result["png"], validate=True)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise IngestionFailure("malformed") from error
 
 
@@ -117,13 +121,20 @@ def find_rectangles(
     try:
         boxes = [(float(a), float(b), float(c), float(d)) for a, b, c, d in result["boxes"]]
         size = float(result["page_width"]), float(result["page_height"])
-        return Rectangles(size[0], size[1], boxes, float(result["aligned"]))
-    except (KeyError, TypeError, ValueError) as error:
+        aligned = float(result["aligned"])
+        if not all(map(math.isfinite, (*size, aligned, *itertools.chain.from_iterable(boxes)))):
+            raise ValueError("a place that is no number")
+        return Rectangles(size[0], size[1], boxes, aligned)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise IngestionFailure("malformed") from error
 
 
-def _document(raw: dict[str, Any]) -> ParsedDocument:
-    pages = []
+def _document(raw: dict[str, Any], limits: Limits) -> ParsedDocument:
+    """Checked as far as rows and memory depend on it: a child that a file took over may answer anything."""
+    pages: list[ParsedPage] = []
+    characters = sum(len(page["text"]) for page in raw["pages"])
+    if len(raw["pages"]) > limits.max_pages or characters > 2 * limits.max_characters:
+        raise ValueError("far more than the limits allow")
     for page in raw["pages"]:
         text = _string(page["text"])
         headings = tuple(
@@ -131,7 +142,10 @@ def _document(raw: dict[str, Any]) -> ParsedDocument:
             for heading in page["headings"]
             if 0 <= int(heading["start"]) <= len(text)
         )
-        pages.append(ParsedPage(int(page["number"]), text, headings, _string(page["label"])))
+        number = int(page["number"])
+        if not (pages[-1].number if pages else 0) < number <= MOST_NUMBERED:
+            raise ValueError("pages out of order")
+        pages.append(ParsedPage(number, text, headings, _string(page["label"])))
     created = raw["created"]
     return ParsedDocument(
         media_type=_string(raw["media_type"]),

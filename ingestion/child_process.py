@@ -72,7 +72,7 @@ def run(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
             code = cast(Code, failure["code"]) if failure["code"] in CODES else "malformed"
             raise IngestionFailure(code, str(failure["message"])[:500], remedy=str(failure["remedy"])[:500])
         result = answer["result"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IngestionFailure("malformed") from error
     if not isinstance(result, dict):
         raise IngestionFailure("malformed")
@@ -135,7 +135,7 @@ def _take(line: bytes, asked: Sequence[int], found: PageTexts) -> None:
         answer = json.loads(line)
         if answer["page"] in asked and isinstance(answer["text"], str):
             found.texts[answer["page"]] = answer["text"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return
 
 

@@ -81,6 +81,7 @@ def import_folder(
     for path in _files(folder, pattern, recursive=recursive, on_error=unlisted):
         relative = path.relative_to(folder).as_posix()
         external_id = f"{source}/{relative}"
+        relative = relative.encode("utf-8", "replace").decode()  # as it can be printed
         seen.add(external_id)
         try:
             outcome = _import_one(organization, path, external_id, collection, known, report)
@@ -135,6 +136,10 @@ def _import_one(
         raise UploadRefused(
             "path_too_long", f"Its path is longer than {LONGEST_EXTERNAL_ID} characters.", "Shorten it."
         )
+    try:
+        external_id.encode()
+    except UnicodeEncodeError:
+        raise UploadRefused("unsafe_name", "Its name is not valid UTF-8.", "Rename it.") from None
     refuse_too_large(path.stat().st_size)
     found = known.get(external_id)
     if found is not None and found[1] == _sha256(path):

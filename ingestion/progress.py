@@ -125,7 +125,8 @@ def narrowed(
     documents: QuerySet[Document], *, status: str = "", words: str = "", external_id: str = ""
 ) -> QuerySet[Document]:
     """The documents whose newest job is in ``status``, whose title or file name contains ``words``, of one
-    ``external_id``; each only where it is given."""
+    ``external_id``; each only where it is given. No stored text holds a zero byte, which PostgreSQL refuses."""
+    words, external_id = words.replace("\x00", ""), external_id.replace("\x00", "\ufffd")
     if status:
         newest = IngestionJob.objects.filter(document=OuterRef("pk")).order_by("-created_at")
         wanted = ["failed", "cancelled"] if status == "failed" else [status]

@@ -6,7 +6,6 @@ unpacked; no member's name becomes a path; nothing is unpacked anywhere but into
 
 from __future__ import annotations
 
-import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -22,7 +21,10 @@ RATIO_FLOOR = 16 << 20
 MOST_DIRECTORY = 4 << 20
 """Bytes of the directory; reading one takes memory ten times its size."""
 _BLOCK = 64 * 1024
-_END = struct.Struct("<4s4H2LH")
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Others unpack a whole block of theirs, of any size, before the first byte of it can be counted."""
+_DIRECTORY_SIZE = 5
+"""Its place in the record of a zip's end, also of one of more than 4 GB."""
 _NOT_DOCUMENTS = ("[Content_Types].xml", "mimetype")
 """A zip with one of these is itself a document: docx, pptx, xlsx, odt, epub."""
 
@@ -75,6 +77,13 @@ def refuse_member(member: zipfile.ZipInfo) -> None:
         raise UploadRefused(
             "encrypted", "The file is protected by the zip's password.", "Make the zip without a password."
         )
+    if member.compress_type not in _METHODS:
+        raise UploadRefused(
+            "unsupported",
+            "The file is packed by a method that is not read, such as bzip2 or LZMA.",
+            "Make the zip with the usual method (deflate).",
+            415,
+        )
     if member.file_size > RATIO_FLOOR and member.file_size > MOST_RATIO * max(member.compress_size, 1):
         raise UploadRefused(
             "bomb",
@@ -99,15 +108,19 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[b
 
 
 def _has_small_directory(file: IO[bytes]) -> bool:
-    """By the record at the end of a zip, before :mod:`zipfile` reads the directory into memory."""
-    file.seek(0, 2)
-    file.seek(max(0, file.tell() - _END.size - 65_535))
-    tail = file.read()
-    file.seek(0)
-    place = tail.rfind(b"PK\x05\x06")
-    if place < 0 or len(tail) - place < _END.size:
+    """By the records at the end of a zip, found as :mod:`zipfile` finds them, before it reads the directory into memory.
+
+    Its own function is asked, though private: another reader of these records could be shown another size.
+    """
+    try:
+        record = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+    except (zipfile.BadZipFile, OSError, ValueError):
+        record = None
+    finally:
+        file.seek(0)
+    if record is None:
         return True  # no zip at all, as will be found out
-    return int(_END.unpack_from(tail, place)[5]) <= MOST_DIRECTORY
+    return int(record[_DIRECTORY_SIZE]) <= MOST_DIRECTORY
 
 
 def _is_litter(name: str) -> bool:

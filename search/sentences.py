@@ -25,7 +25,9 @@ _ABBREVIATIONS = frozenset(_ABBREVIATIONS_WORDS.split())
 _ITEM = r"[ \t]*(?:[-*•–]|\d{1,3}[.)])\s"
 _ROW = r"[^\n:;]{1,80}: [^\n;]{0,400}; [^\n:;]{1,80}: "
 """The beginning of a table's row as the parsers write it: ``Header: value; Header: value``."""
-_END = re.compile(rf"[.!?…。！？]+[\"'”’»)\]]*(?=\s)|\n[ \t]*\n|\n(?={_ITEM}|{_ROW})")
+_END = re.compile(  # a run of stops is looked at once, from its beginning
+    rf"(?<![.!?…。！？])[.!?…。！？]++[\"'”’»)\]]*+(?=\s)|\n[ \t]*+\n|\n(?={_ITEM}|{_ROW})"
+)
 
 
 def is_sentence_end(before: str, after: str) -> bool:

@@ -30,12 +30,13 @@ _HIDDEN = re.compile(
 )
 
 
+# Both are asked of the beginning of any upload: no part of the text is looked at twice.
 _START = re.compile(
-    r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*"
-    r"<(!doctype\s+html|html\b|head\b|body\b)",
+    r"\s*+(?:<\?xml[^>]*+>\s*+)?+(?><!--.*?-->\s*+)*+"
+    r"<(?:!doctype\s+html|html\b|head\b|body\b)",
     re.I | re.S,
 )
-_TAGS = re.compile(r"<(p|div|span|table|tr|td|h[1-6]|a|ul|ol|li|br|title|meta|script)\b[^>]*>", re.I)
+_TAGS = re.compile(r"<(?:p|div|span|table|tr|td|h[1-6]|a|ul|ol|li|br|title|meta|script)\b[^<>]*+>", re.I)
 
 
 def _begins(text: str, extension: str) -> bool:

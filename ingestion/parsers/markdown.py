@@ -13,8 +13,11 @@ from ingestion.parsers.text import read_text
 from ingestion.text import one_line
 
 MARKDOWN = "text/markdown"
-_MARKS = re.compile(r"^(#{1,6} \S|```|\s*[-*] \[[ x]\] |\[[^\]]+\]: \S|.+\]\(\S+\))", re.M)
-_ATX = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$")
+_MARKS = re.compile(  # asked of the beginning of any upload: each line is looked at once, and each place of it within bounds
+    r"^(?:#{1,6} \S|```|[ \t]*+[-*] \[[ x]\] |\[[^\]\n]{1,200}\]: \S|[^\[\n]{0,300}\[[^\]\n]{1,200}\]\([^\s()]{1,500}\))",
+    re.M,
+)
+_ATX = re.compile(r" {0,3}(#{1,6})[ \t]+(\S.*)")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 _FRONT = re.compile(r"\A---\n(.*?)\n(---|\.\.\.)\n", re.S)
@@ -65,8 +68,8 @@ def _headings(text: str, position: int) -> list[Heading]:
                 fence = ""
         elif mark:
             fence = mark[1]
-        elif (atx := _ATX.match(bare)) and atx[2]:
-            found.append(Heading(position, len(atx[1]), one_line(atx[2])[:300]))
+        elif (atx := _ATX.match(bare)) and (title := _without_closing(atx[2])):
+            found.append(Heading(position, len(atx[1]), one_line(title)[:300]))
             bare = ""
         elif (
             (rule := _SETEXT.match(bare))
@@ -78,3 +81,10 @@ def _headings(text: str, position: int) -> list[Heading]:
         previous, previous_start = ("" if fence or mark else bare), position
         position += len(line)
     return found[:20_000]
+
+
+def _without_closing(heading: str) -> str:
+    """``Budget ##`` -> ``Budget``, but ``C#`` as it is."""
+    text = heading.rstrip()
+    bare = text.rstrip("#")
+    return bare.rstrip() if not bare or bare[-1] in " \t" else text

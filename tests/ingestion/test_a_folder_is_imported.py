@@ -195,3 +195,11 @@ def test_the_longest_queue_does_not_bind_the_command(
 ) -> None:
     settings.ENV = settings.ENV.model_copy(update={"max_queued_files": 1})
     assert "3 added" in ingest(handbook)
+
+
+def test_a_name_that_is_not_utf8_is_refused_and_the_rest_goes_on(acme: Organization, handbook: Path) -> None:
+    (handbook / "caf\udce9.txt").write_text("Coffee.")
+    said = refused(handbook)
+    assert "3 added" in said
+    assert "unsafe_name" in said
+    assert "caf?.txt" in said

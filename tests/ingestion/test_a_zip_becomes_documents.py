@@ -123,6 +123,49 @@ def test_a_directory_of_millions_is_refused_before_it_is_read(
         take(acme, bytes(content))
 
 
+def _zip64_of(size: int) -> bytes:
+    """A directory whose true size stands in the record for large archives, and a small one in the plain record."""
+    head, directory = b"PK\x03\x04" + bytes(26), bytes(size)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, size, len(head))
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, len(head) + size, 1)
+    return (
+        head + directory + record + locator + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 100, 30, 0)
+    )
+
+
+def _signed_twice(size: int) -> bytes:
+    """The sign of the end record stands within it again, where its own fields lie."""
+    head = b"PK\x03\x04" + bytes(26)
+    return (
+        head + bytes(size) + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 60000, 60000, size, 0x06054B50, 0)
+    )
+
+
+@pytest.mark.parametrize("made", [_zip64_of, _signed_twice])
+def test_a_directory_cannot_hide_its_size(
+    made: Callable[[int], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    file = tmp_path / "a.zip"
+    file.write_bytes(made(zips.MOST_DIRECTORY + 1))
+    assert not zips.holds_documents(file)
+    with file.open("rb") as stream, pytest.raises(UploadRefused):
+        zips.open_zip(stream)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_method_that_unpacks_without_bounds_is_refused(
+    acme: Organization, storage: Path, method: int
+) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.txt", b"words", compress_type=method)
+        archive.writestr("b.txt", b"words too", compress_type=zipfile.ZIP_DEFLATED)
+    bundle = take(acme, packed.getvalue())
+    assert [each.name for each in bundle.accepted] == ["b.txt"]
+    assert [(each.name, each.code) for each in bundle.refused] == [("a.txt", "unsupported")]
+
+
 def test_a_zip_that_unpacks_to_too_much_is_refused_whole(
     acme: Organization, storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -67,3 +68,12 @@ def test_what_waits_can_be_stopped_on_the_page(
     assert "hx-trigger" not in body
     assert jobs.claim(clock=Clock()) is None
     assert alice_client.post(stop).status_code == 302, "nothing to stop any more"
+
+
+def test_a_zero_byte_in_a_search_finds_what_the_rest_finds(
+    acme: Organization, bob_client: Client, api: Callable[..., Client]
+) -> None:
+    upload(acme, "Travel.md")
+    assert titles(bob_client.get(reverse("documents", args=["acme"]), {"q": "tra\x00vel"})) == ["Travel.md"]
+    found = api(acme, "read").get("/api/v1/documents", {"external_id": "\x00"})
+    assert (found.status_code, found.json()["results"]) == (200, [])

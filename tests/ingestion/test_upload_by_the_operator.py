@@ -65,6 +65,10 @@ def test_the_lists_show_all_organisations_and_act(
     lease.fail(code="encrypted", message="Protected.", remedy="Remove the password.")
     table = reverse("admin:ingestion_ingestionjob_changelist")
     assert "encrypted" in operator.get(table).content.decode()
+    shown = operator.get(reverse("admin:ingestion_ingestionjob_change", args=[lease.job_id])).content.decode()
+    assert "Protected." in shown
+    assert "Sealed password" not in shown
+    assert "Lease token" not in shown
     operator.post(table, {"action": "retry_jobs", "_selected_action": [str(lease.job_id)]})
     assert job_of(acme, ours).status == "queued"
 
