@@ -164,7 +164,7 @@ def _retrieve(
     filters: SearchFilters | None,
     embedder: QueryEmbedder | None,
 ) -> Retrieval:
-    conditions = _conditions(collection_ids, filters or SearchFilters())
+    conditions = _conditions(organization, collection_ids, filters or SearchFilters())
     query = query.strip()[:LONGEST_QUERY]
     if not query or not conditions.collection_ids or limit < 1:
         return Retrieval()
@@ -201,16 +201,24 @@ def _direction(parts: Sequence[Vector]) -> Vector:
     return total / np.float32(length) if length > 0 else parts[0]
 
 
-def _conditions(readable: Sequence[UUID], filters: SearchFilters) -> IndexFilter:
+def _conditions(organization: Organization, readable: Sequence[UUID], filters: SearchFilters) -> IndexFilter:
     chosen = set(filters.collection_ids or readable)
+    collections = tuple(c for c in dict.fromkeys(readable) if c in chosen)
     return IndexFilter(
-        collection_ids=tuple(c for c in dict.fromkeys(readable) if c in chosen),
+        collection_ids=collections,
+        every_collection=_are_all(organization, collections),
         document_ids=filters.document_ids or None,
         media_types=filters.media_types or None,
         dated_from=None if filters.dated_from is None else (filters.dated_from - EPOCH).days,
         dated_to=None if filters.dated_to is None else (filters.dated_to - EPOCH).days,
         dated_in=tuple(_days_of(year) for year in filters.years) if filters.years else None,
     )
+
+
+def _are_all(organization: Organization, collections: Sequence[UUID]) -> bool:
+    """Whether the organisation has no other collection. One that is made meanwhile is still hidden by its rows."""
+    with tenant_scope(organization):
+        return not Collection.objects.exclude(id__in=collections).exists()
 
 
 def _days_of(year: int) -> tuple[int, int]:

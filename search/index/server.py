@@ -234,9 +234,12 @@ class ServerIndex:
         return models.PointStruct(id=str(point.id), vector=vectors, payload=payload_of(point))
 
 
-def _filter(conditions: IndexFilter) -> models.Filter:
-    """Never empty, for an empty filter matches everything; ``collection_ids`` is known not to be."""
-    must: list[models.Condition] = [_any("collection", [str(c) for c in conditions.collection_ids])]
+def _filter(conditions: IndexFilter) -> models.Filter | None:
+    """None where every point may be found, which only ``every_collection`` says: an empty filter is never made by
+    chance, since ``collection_ids`` is known not to be empty."""
+    must: list[models.Condition] = []
+    if not conditions.every_collection:
+        must.append(_any("collection", [str(c) for c in conditions.collection_ids]))
     if conditions.document_ids is not None:
         must.append(_any("document", [str(d) for d in conditions.document_ids]))
     if conditions.media_types is not None:
@@ -245,7 +248,7 @@ def _filter(conditions: IndexFilter) -> models.Filter:
         must.append(_days(conditions.dated_from, conditions.dated_to))
     if conditions.dated_in is not None:
         must.append(models.Filter(should=[_days(first, last) for first, last in conditions.dated_in]))
-    return models.Filter(must=must)
+    return models.Filter(must=must) if must else None
 
 
 def _days(first: int | None, last: int | None) -> models.FieldCondition:

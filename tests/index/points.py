@@ -16,9 +16,9 @@ EVERYTHING = IndexFilter(collection_ids=(CONTRACTS, MANUALS))
 
 
 def unit(seed: int) -> Vector:
-    """A unit vector ``[DIMENSION]`` that depends on ``seed`` only."""
+    """A unit vector ``[DIMENSION]`` that depends on ``seed`` only, with values of float16 as rows have them."""
     vector = np.random.default_rng(seed).normal(size=DIMENSION)
-    return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+    return (vector / np.linalg.norm(vector)).astype(np.float16).astype(np.float32)
 
 
 def point(

@@ -246,3 +246,18 @@ def test_a_closed_index_answers_nothing_and_its_points_stay(make_index: MakeInde
     with pytest.raises(Exception, match="closed"):
         first.count()
     assert make_index("acme").ids() == {point(1).id}
+
+
+def test_who_may_read_every_collection_finds_points_of_each_and_other_conditions_still_hold(
+    index: VectorIndex,
+) -> None:
+    contract = point(1, "the boiler", collection=CONTRACTS, media_type="application/pdf")
+    manual = point(2, "the boiler", collection=MANUALS, media_type="text/html")
+    elsewhere = point(3, "the boiler", collection=uuid.UUID(int=77), media_type="text/html")
+    index.upsert([contract, manual, elsewhere])
+    all_of_them = IndexFilter(collection_ids=(CONTRACTS,), every_collection=True)
+    assert set(found(index, "boiler", filter=all_of_them)) == {contract.id, manual.id, elsewhere.id}
+    pages = IndexFilter(collection_ids=(CONTRACTS,), every_collection=True, media_types=("text/html",))
+    assert set(found(index, "boiler", filter=pages)) == {manual.id, elsewhere.id}
+    nothing = IndexFilter(collection_ids=(), every_collection=True)
+    assert found(index, "boiler", filter=nothing) == []

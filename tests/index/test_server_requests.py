@@ -260,3 +260,14 @@ def test_anything_but_a_server_is_refused(url: str) -> None:
     with pytest.raises(LocalModeRefused, match="not the address") as refused:
         connect(url)
     assert "http://host:6333" in refused.value.hint
+
+
+def test_a_query_over_every_collection_carries_no_filter() -> None:
+    wire = Wire()
+    index = opened(wire)
+    everything = IndexFilter(collection_ids=(CONTRACTS,), every_collection=True)
+    index.query(text="valve", dense=unit(1), filter=everything, limit=7)
+    method, path, asked = wire.requests[-1]
+    assert (method, path.partition("?")[0]) == ("POST", "/collections/tessera_7/points/query")
+    assert asked.get("filter") is None
+    assert all(prefetch.get("filter") is None for prefetch in asked["prefetch"])

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+import pytest
+
+from search import retrieval
+from search.index.base import IndexFilter, Match, Vector
 from search.models import Chunk, Document
 from search.retrieval import Retrieval, SearchFilters, readable_collections, retrieve
 from tenants.models import Organization
@@ -126,3 +130,22 @@ def test_the_similarity_counts_only_what_may_be_read(acme: Organization) -> None
     document(acme, "Closed", ["canary K7QX"], collection_name="Board")
     document(acme, "Open", ["weather report"])
     assert ask(acme, "canary K7QX", collection_ids=[collection(acme).id]).best_similarity < 0.3
+
+
+def test_collections_are_left_to_the_rows_only_where_all_may_be_read(
+    acme: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document(acme, "Open", ["valve of the harbour"])
+    document(acme, "Closed", ["valve of the castle"], collection_name="Closed")
+    asked: list[IndexFilter] = []
+
+    class Spy:
+        def query(self, *, text: str, dense: Vector, filter: IndexFilter, limit: int) -> list[Match]:
+            asked.append(filter)
+            return real.query(text=text, dense=dense, filter=filter, limit=limit)
+
+    real = retrieval.open_index(acme)
+    monkeypatch.setattr(retrieval, "open_index", lambda organization: Spy())
+    assert len(texts(ask(acme, "valve"))) == 2
+    assert texts(ask(acme, "valve", collection_ids=[collection(acme).id])) == ["valve of the harbour"]
+    assert [each.every_collection for each in asked] == [True, False]
