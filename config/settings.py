@@ -221,7 +221,14 @@ if not ENV.broker_url:
         "store_processed": False,
         "polling_interval": 0.3,
     }
-CELERY_BEAT_SCHEDULE = {"sweep": {"task": "ingestion.sweep", "schedule": float(ENV.sweep_seconds)}}
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {
+        "task": "ingestion.sweep",
+        "schedule": float(ENV.sweep_seconds),
+        # One is sent again and again; of those that a worker comes to late, the last few are enough.
+        "options": {"expires": max(60.0, 2.0 * ENV.sweep_seconds)},
+    }
+}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

@@ -49,22 +49,46 @@ ROWS_PER_STATEMENT = 200
 PROGRESS_SECONDS = 0.5
 MODELS_WAIT_SECONDS = 2.0
 AGAIN = "It is tried again by itself; if it stays so, tell the operator of this installation."
+TURN_SECONDS = 60.0
+"""After so long a worker ends its turn between two jobs, so that what else it was asked for, such as a sweep, is done."""
+LONG_SECONDS = 5.0
+"""A job that takes longer lets others be read, and pass, also at the end of a turn."""
 
 Vectors = npt.NDArray[np.float32]
 
 
+def work_for_a_turn() -> int:
+    """:func:`work_until_idle` for about a minute; sends a wake-up where more may be due. Returns how many were worked on."""
+    began = time.monotonic()
+    worked = work_until_idle(seconds=TURN_SECONDS)
+    if time.monotonic() - began >= TURN_SECONDS:
+        jobs.wake_workers()
+    return worked
+
+
 def work_until_idle(
-    *, clock: Callable[[], datetime] = timezone.now, stopping: Callable[[], bool] | None = None
+    *,
+    clock: Callable[[], datetime] = timezone.now,
+    stopping: Callable[[], bool] | None = None,
+    seconds: float = float("inf"),
 ) -> int:
-    """Claims and works on jobs until none is due; returns how many were worked on."""
+    """Claims and works on jobs until none is due; returns how many were worked on. After ``seconds`` those that are held
+    are done and no others, and after as long again those go back to the queue."""
     stop = stopping or worker_is_stopping
-    worked = 0
+    worked, job_began = 0, time.monotonic()
+    over = job_began + seconds
 
     def claim() -> Lease | None:
-        return None if stop() else jobs.claim(clock=clock, stopping=stop)
+        now = time.monotonic()
+        if stop() or (now >= over and now - job_began < LONG_SECONDS):
+            return None
+        return jobs.claim(clock=clock, stopping=stop)
 
     with ReadAhead(settings.ENV.read_ahead, claim=claim, work=work) as ahead:
-        while not stop() and (job := ahead.next()) is not None:
+        while not stop() and time.monotonic() < over + seconds:
+            job_began = time.monotonic()
+            if (job := ahead.next()) is None:
+                break
             work(job, ahead)
             worked += 1
     return worked + ahead.passed

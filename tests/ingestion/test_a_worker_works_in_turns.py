@@ -1,0 +1,111 @@
+"""A worker with a long queue comes back to its messages every minute, and messages that nobody came to do not pile up."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import wait
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.conf import settings as django_settings
+from django.utils import timezone
+
+from ingestion import jobs, pipeline
+from ingestion.ahead import ReadAhead, Reading
+from ingestion.jobs import Lease
+from ingestion.models import IngestionJob
+from tenants.models import Organization
+from tenants.scope import tenant_scope
+from tests.ingestion.corpus_of_acme import upload
+from tests.ingestion.ready_for_work import storage
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("storage")]
+__all__ = ["storage"]
+
+
+class Work:
+    """Takes the place of :func:`pipeline.work`: each job takes ``seconds``, and others are read in its midst."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> None:
+        self.now, self.seconds, self.woken = 0.0, seconds, 0
+        monkeypatch.setattr(pipeline, "work", self)
+        clock = SimpleNamespace(monotonic=lambda: self.now)
+        monkeypatch.setattr(pipeline, "time", clock)
+        monkeypatch.setattr("ingestion.ahead.time", clock)
+        monkeypatch.setattr(jobs, "wake_workers", self.wake)
+        monkeypatch.setattr("ingestion.child.parse_file", lambda *args, **named: None)
+        monkeypatch.setattr(Reading, "short", property(lambda reading: reading.result.done()))
+
+    def __call__(self, job: Lease | Reading, ahead: ReadAhead) -> int:
+        lease = job.lease if isinstance(job, Reading) else job
+        for _ in range(2):
+            self.now += self.seconds / 2
+            ahead.meanwhile(lease, lambda: None)
+            wait([reading.result for reading in ahead._waiting])
+        lease.hand_in()
+        return 1
+
+    def wake(self, count: int = 1) -> None:
+        self.woken += count
+
+
+@pytest.fixture
+def queued(acme: Organization, monkeypatch: pytest.MonkeyPatch) -> Any:
+    with monkeypatch.context() as silent:
+        silent.setattr(jobs, "wake_workers", lambda count=1: None)
+        for n in range(24):
+            upload(acme, f"{n}.txt", f"Text {n}.".encode())
+
+    def count(status: str = "queued") -> int:
+        with tenant_scope(acme):
+            return IngestionJob.objects.filter(status=status).count()
+
+    return count
+
+
+def test_a_turn_ends_after_a_minute_and_asks_for_another(
+    queued: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work(monkeypatch, seconds=4)
+    pipeline.work_for_a_turn()
+    assert 60 <= work.now < 90
+    assert queued("ready") + queued() == 24  # nothing was put down half done
+    assert work.woken == 1
+    while queued():
+        pipeline.work_for_a_turn()
+    woken = work.woken
+    pipeline.work_for_a_turn()
+    assert work.woken == woken
+
+
+def test_a_queue_of_long_files_ends_a_turn_too(queued: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = Work(monkeypatch, seconds=40)
+    monkeypatch.setattr(Reading, "short", False)
+    pipeline.work_for_a_turn()
+    assert 60 <= work.now < 200
+    assert queued("processing") == 0
+    assert work.woken == 1
+
+
+def test_a_file_that_takes_long_is_still_passed_when_its_turn_is_over(
+    acme: Organization, queued: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Work(monkeypatch, seconds=400)
+    pipeline.work_for_a_turn()
+    assert queued("ready") >= 2
+
+
+def test_messages_that_nobody_comes_to_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(current_app.conf.broker_transport_options["data_folder_in"])
+    for message in folder.iterdir():
+        message.unlink()
+    jobs.wake_workers()
+    (sent,) = folder.iterdir()
+    expires = json.loads(sent.read_text())["headers"]["expires"]
+    assert timedelta(0) < datetime.fromisoformat(expires) - timezone.now() < timedelta(minutes=5)
+    sweep: dict[str, Any] = django_settings.CELERY_BEAT_SCHEDULE["sweep"]
+    assert sweep["schedule"] < sweep["options"]["expires"] <= 4 * sweep["schedule"]
