@@ -28,7 +28,7 @@ from django.utils import timezone
 from inference import runtime
 from inference.embedder import Embedder
 from inference.errors import InferenceError, NotReady
-from ingestion import files, jobs, page_images
+from ingestion import files, jobs, page_images, titles
 from ingestion.ahead import ReadAhead, Reading
 from ingestion.chunking import chunk
 from ingestion.guards import IngestionFailure
@@ -158,7 +158,8 @@ def ingest(job: Lease | Reading, ahead: ReadAhead) -> None:
         max_tokens=CHUNK_TOKENS,
         on_progress=_reporter(lease, Stage.PARSING, len(parsed.pages), ahead),
     )
-    vectors = _embed(lease, embedder, version.document.title, passages, ahead)
+    title = titles.title_for(version.document, parsed)
+    vectors = _embed(lease, embedder, title, passages, ahead)
     lease.renew(stage=Stage.INDEXING, done=0, total=len(passages))
     _write_rows(lease, version, parsed, passages, vectors, embedder.name)
     corpus.index_version(lease.organization, version.id)
@@ -236,6 +237,7 @@ def _write_rows(
         )
         if not changed:
             raise LeaseLost(str(lease.job_id))
+        titles.adopt(version.document, parsed)
         Page.objects.bulk_create(
             [
                 Page(

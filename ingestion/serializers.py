@@ -38,7 +38,9 @@ class UploadSerializer(serializers.Serializer[Any]):
         help_text="Your id of the document. Known already: the file becomes its new version.",
     )
     collection = serializers.UUIDField(required=False, help_text="Id of a collection. Default: General.")
-    title = serializers.CharField(required=False, max_length=500, help_text="Default: the file's name.")
+    title = serializers.CharField(
+        required=False, max_length=500, help_text="Default: the title that the file has, else its name."
+    )
     password = PasswordField(help_text="Opens a protected file. Kept, encrypted, until the file is read.")
 
 

@@ -213,11 +213,13 @@ _ON_ITS_WAY = [IngestionJob.Status.QUEUED, IngestionJob.Status.PROCESSING]
 
 
 def _rename(document: Document, upload: _Upload) -> None:
-    """A title that was only the file's name follows the new file's name; one that was given stays."""
+    """A title that was only the file's name follows the new file's name; one that was given stays, and one of the file
+    itself until the new file was read."""
     title = upload.title or (upload.filename if document.title == document.filename else document.title)
     if (title, upload.filename) != (document.title, document.filename):
         document.title, document.filename = title, upload.filename
-        document.save(update_fields=["title", "filename", "updated_at"])
+        document.titled_by_file = document.titled_by_file and not upload.title
+        document.save(update_fields=["title", "filename", "titled_by_file", "updated_at"])
 
 
 def _new_document(upload: _Upload) -> Document:

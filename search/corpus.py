@@ -151,7 +151,8 @@ def batches_of_points(organization: Organization, *, version_id: UUID | None = N
 
 
 def points_for(chunks: Iterable[Chunk]) -> list[Point]:
-    """The points of passages whose version and document are loaded. BM25 reads title, headings and text."""
+    """The points of passages whose version and document are loaded. BM25 reads title, headings and text, and the file's name where
+    the title is the file's own."""
     return [_point(chunk) for chunk in chunks]
 
 
@@ -172,13 +173,18 @@ def _point(chunk: Chunk) -> Point:
     return Point(
         id=chunk.id,
         dense=np.frombuffer(chunk.embedding, dtype="<f2").astype(np.float32),
-        text="\n".join([document.title, *chunk.headings, chunk.text]),
+        text="\n".join([*_names(document), *chunk.headings, chunk.text]),
         document_id=document.id,
         version_id=version.id,
         collection_id=document.collection_id,
         media_type=version.media_type,
         dated=None if version.dated is None else (version.dated - EPOCH).days,
     )
+
+
+def _names(document: Document) -> list[str]:
+    """The words by which people ask for a document: also its file's name where the title is the file's own."""
+    return [document.title, document.filename] if document.titled_by_file else [document.title]
 
 
 def _citing_turns(document_id: UUID) -> Any:

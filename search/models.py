@@ -55,6 +55,8 @@ class Document(TenantModel):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="documents")
     title = models.CharField(max_length=500)
+    titled_by_file = models.BooleanField(default=False)
+    """Whether ``title`` is what the file says about itself, so that the next version's may take its place."""
     filename = models.CharField(max_length=500)
     external_id = models.CharField(max_length=200, null=True, blank=True)  # noqa: DJ001 unique only when given
     published = models.OneToOneField(

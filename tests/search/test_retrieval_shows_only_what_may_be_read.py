@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from search import retrieval
+from search.index import open_index
 from search.index.base import IndexFilter, Match, Vector
 from search.models import Chunk, Document
 from search.retrieval import Retrieval, SearchFilters, readable_collections, retrieve
@@ -144,7 +145,7 @@ def test_collections_are_left_to_the_rows_only_where_all_may_be_read(
             asked.append(filter)
             return real.query(text=text, dense=dense, filter=filter, limit=limit)
 
-    real = retrieval.open_index(acme)
+    real = open_index(acme)
     monkeypatch.setattr(retrieval, "open_index", lambda organization: Spy())
     assert len(texts(ask(acme, "valve"))) == 2
     assert texts(ask(acme, "valve", collection_ids=[collection(acme).id])) == ["valve of the harbour"]
