@@ -6,7 +6,7 @@ then the one that was worked for least (:mod:`ingestion.shares`), and of one org
 organisation puts forward one job, its head, and only heads are compared: however long its queue is, finding the head
 is one step down an index.
 
-What always holds: a job that was interrupted again and again runs while no other does, and while it runs nobody gets
+What always holds: nothing is begun for an organisation that is locked; a job that was interrupted again and again runs while no other does, and while it runs nobody gets
 another one; and when it is next in turn but others have kept running for :data:`ALONE_PATIENCE`, nobody gets another
 one until it had its turn.
 """
@@ -98,7 +98,8 @@ def _heads(
     queue = queue.order_by("created_at", "id")
     share = QueueShare.objects.filter(organization=OuterRef("pk")).values("service")
     found = (
-        Organization.objects.annotate(head=Subquery(queue.values("id")[:1]))
+        Organization.objects.filter(is_active=True)
+        .annotate(head=Subquery(queue.values("id")[:1]))
         .filter(head__isnull=False)
         .annotate(
             since=Subquery(queue.values("created_at")[:1]),

@@ -65,7 +65,7 @@ def due_in(*, clock: Callable[[], datetime] = timezone.now) -> tuple[int, float 
     """How many jobs are due now, and in how many seconds the next of the others will be (None: none)."""
     now = clock()
     with system_scope("look for ingestion jobs that nobody works on"):
-        queued = IngestionJob.objects.filter(status=Status.QUEUED)
+        queued = IngestionJob.objects.filter(status=Status.QUEUED, organization__is_active=True)
         count = queued.filter(due(now)).count()
         later = queued.filter(not_before__gt=now).order_by("not_before").values_list("not_before", flat=True)
         upcoming = later.first()

@@ -8,6 +8,7 @@ once more after them. No scope and no transaction is open while the index works.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import UUID
@@ -20,12 +21,14 @@ from django.db.models.functions import Cast
 
 from search import maintenance, streams
 from search.index import Point, open_index
-from search.index.errors import IndexLocked
-from search.index.opening import drop_index
+from search.index.errors import IndexFailure, IndexLocked
+from search.index.opening import drop_index, drop_orphan
 from search.models import Chunk, Document, DocumentVersion, Page, Turn
 from search.retrieval import EPOCH
 from tenants.models import Organization
 from tenants.scope import tenant_scope
+
+logger = logging.getLogger(__name__)
 
 BATCH = 256
 """Rows that are read, and points that are written, at a time."""
@@ -41,12 +44,26 @@ def index_version(organization: Organization, version_id: UUID) -> int:
     for points in batches_of_points(organization, version_id=version_id):
         index.upsert(points)
         written += len(points)
+    if _is_gone(organization):
+        return 0
     index.flush()
     return written
 
 
+def _is_gone(organization: Organization) -> bool:
+    """Whether the organisation was deleted. Then what was just written to its index, and would have made it anew, is
+    removed. The row is looked at after the last write, and :func:`forget_what_came_late` comes after the row: whichever is
+    later leaves nothing."""
+    if Organization.objects.filter(pk=organization.pk).exists():
+        return False
+    drop_orphan(organization.pk)
+    return True
+
+
 def unindex_version(organization: Organization, version_id: UUID) -> None:
     """Deletes the points of a version, whether or not its rows are still there. May be repeated."""
+    if _is_gone(organization):
+        return
     index = open_index(organization)
     index.delete_version(version_id)
     index.flush()
@@ -98,7 +115,11 @@ def forget_organization(organization: Organization) -> None:
     try:
         forget_here(arguments, _say_nothing)
     except IndexLocked:
-        maintenance.run("forget_organization", arguments, _say_nothing)
+        if maintenance.run("forget_organization", arguments, _say_nothing):
+            raise IndexFailure(
+                f"The index of {organization.slug} could not be dropped by the process that holds it.",
+                hint="The product's log says why; delete the organisation once more when it is mended.",
+            ) from None
     for file in stored_files(organization):
         default_storage.delete(file)
     with contextlib.suppress(OSError):
@@ -111,6 +132,27 @@ def forget_here(arguments: dict[str, Any], write: maintenance.Write) -> int:
     organization = Organization.objects.get(slug=arguments["organization"])
     drop_index(organization)
     streams.store().forget_organization(organization.pk)
+    return 0
+
+
+def forget_what_came_late(organization: Organization) -> None:
+    """Deletes the index once more, of an organisation whose rows are gone: a worker may have written to it meanwhile."""
+    arguments = {"key": organization.pk}
+    try:
+        try:
+            failed = forget_index_here(arguments, _say_nothing)
+        except IndexLocked:
+            failed = maintenance.run("forget_index", arguments, _say_nothing)
+    except IndexFailure:
+        logger.exception("the index of organisation %s was not looked at again", organization.pk)
+        failed = 1
+    if failed:
+        logger.warning("an index may be left; `manage.py audit_index --repair` removes it")
+
+
+def forget_index_here(arguments: dict[str, Any], write: maintenance.Write) -> int:
+    """Drops the index of an organisation that does not exist any more, by its number (``key``); returns 0."""
+    drop_orphan(arguments["key"])
     return 0
 
 

@@ -5,6 +5,7 @@ A package registers its part when its application starts; this module knows none
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 from tenants.models import Organization
@@ -12,12 +13,21 @@ from tenants.scope import tenant_scope
 
 Part = Callable[[Organization], None]
 _parts: list[Part] = []
+_last_parts: list[Part] = []
 
 
 def register(part: Part) -> Part:
     """Adds a package's part. It gets the organisation outside any scope, opens its own, and may run twice."""
     if part not in _parts:
         _parts.append(part)
+    return part
+
+
+def register_last(part: Part) -> Part:
+    """Adds what is done once more when the rows are gone, against work that was in hand meanwhile. It gets the organisation
+    as it was, and raises nothing, since nobody can call it again."""
+    if part not in _last_parts:
+        _last_parts.append(part)
     return part
 
 
@@ -30,5 +40,8 @@ def delete_organization(organization: Organization) -> None:
     organization.save(update_fields=["is_active"])
     for part in _parts:
         part(organization)
+    gone = copy.copy(organization)
     with tenant_scope(organization):
         organization.delete()
+    for part in _last_parts:
+        part(gone)

@@ -12,12 +12,14 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import connections
 
-from search import maintenance, streams
-from search.corpus import index_version
-from search.index import close_all
+from search import corpus, maintenance, streams
+from search.corpus import index_version, unindex_version
+from search.index import IndexFailure, close_all
 from search.index.lock import IndexLock
+from search.index.opening import keys_present
 from search.models import Chunk, MaintenanceJob
 from search.streams import MemoryStreams, RunKey
+from tenants import lifecycle
 from tenants.lifecycle import delete_organization
 from tenants.models import Organization
 from tenants.scope import system_scope, tenant_models, tenant_scope
@@ -115,22 +117,69 @@ def test_the_running_product_is_asked_where_it_holds_the_index(
         return 0
 
     monkeypatch.setitem(maintenance._acts, "forget_organization", forget)
+    monkeypatch.setitem(maintenance._acts, "forget_index", forget)
+    key = worlds[0].organization.pk
 
     def work() -> None:
         try:
-            while not maintenance.work_on_next():
-                pass
+            while len(asked) < 2:
+                maintenance.work_on_next()
         finally:
             connections.close_all()
 
     thread = threading.Thread(target=work)
     monkeypatch.setattr("search.corpus.forget_here", _refused)
+    monkeypatch.setattr("search.corpus.forget_index_here", _refused)
     thread.start()
     delete_organization(worlds[0].organization)
     thread.join()
     product.release()
-    assert asked == [{"organization": "acme"}]
+    assert asked == [{"organization": "acme"}, {"key": key}]
     assert not Organization.objects.filter(slug="acme").exists()
+
+
+@pytest.mark.django_db
+def test_a_worker_that_holds_a_job_of_it_brings_no_index_back(
+    worlds: tuple[World, World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = worlds[0]
+    gone = Organization(pk=world.organization.pk, slug="acme")
+    read = corpus.batches_of_points
+
+    def meanwhile(*args: Any, **named: Any) -> Any:
+        for points in read(*args, **named):
+            delete_organization(Organization.objects.get(slug="acme"))
+            yield points
+
+    monkeypatch.setattr(corpus, "batches_of_points", meanwhile)
+    assert index_version(gone, world.version.pk) == 0
+    assert left(tmp_path, gone) == []
+    unindex_version(gone, world.version.pk)
+    assert keys_present() == {worlds[1].organization.pk}
+
+
+@pytest.mark.django_db
+def test_points_that_come_before_the_rows_go_leave_with_them(
+    worlds: tuple[World, World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = worlds[0]
+    gone = Organization(pk=world.organization.pk, slug="acme")
+    monkeypatch.setattr(
+        lifecycle, "_parts", [*lifecycle._parts, lambda acme: index_version(acme, world.version.pk)]
+    )
+    delete_organization(world.organization)
+    assert left(tmp_path, gone) == []
+
+
+@pytest.mark.django_db
+def test_rows_stay_while_the_index_could_not_be_dropped(
+    worlds: tuple[World, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.corpus.forget_here", _refused)
+    monkeypatch.setitem(maintenance._acts, "forget_organization", lambda arguments, write: 1)
+    with pytest.raises(IndexFailure, match="acme"):
+        delete_organization(worlds[0].organization)
+    assert Organization.objects.filter(slug="acme").exists()
 
 
 def _refused(arguments: dict[str, Any], write: maintenance.Write) -> int:

@@ -85,3 +85,16 @@ def test_of_two_workers_that_claim_at_once_one_gets_each_job(acme: Organization)
         thread.join()
     assert len(got) == 6
     assert len(set(got)) == 6
+
+
+def test_nothing_is_begun_for_an_organisation_that_is_locked(
+    acme: Organization, globex: Organization
+) -> None:
+    upload(acme)
+    clock = Clock()
+    acme.is_active = False
+    acme.save()
+    assert jobs.claim(clock=clock) is None
+    assert jobs.due_in(clock=clock) == (0, None)
+    upload(globex)
+    assert jobs.claim(clock=clock) is not None
