@@ -11,6 +11,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import OuterRef, Prefetch, Q, QuerySet, Subquery
 
 from ingestion import pace
+from ingestion.formats import unit_of
 from ingestion.models import IngestionJob
 from search.models import Document
 from tenants.models import Organization
@@ -55,6 +56,11 @@ class DocumentRow:
     """Pages or passages of the stage a second; None until there is a measure."""
     eta_seconds: int | None = None
     """Until it is ready; None while nothing tells."""
+
+    @property
+    def units(self) -> str:
+        """What its pages are called."""
+        return f"{unit_of(self.media_type)}s"
 
     @property
     def is_final(self) -> bool:

@@ -56,7 +56,7 @@ def build_messages(question: str, sources: Sequence[Source], earlier: Sequence[s
     of the conversation so far, oldest first, of which the last two are shown.
     """
     passages = "\n\n".join(
-        f"Passage [{source.n}], {', '.join(filter(None, map(_in_a_line, (source.title, source.place))))}:\n"
+        f"Passage [{source.n}], {', '.join(filter(None, map(_in_a_line, (source.title, source.place if source.is_paged else ''))))}:\n"
         f"{harmless(source.text).strip()}"
         for source in sources
     )

@@ -73,7 +73,7 @@ def test_every_page(
 
     ask(page, "When does the ferry to Norrsund island depart from pier seven?")
     found += violations(page)
-    page.locator("a.result-title", has_text=manual.name).first.click()
+    page.locator("a.result-title", has_text="Ferry manual").first.click()
     page.locator(".page-frame .box").first.wait_for()
     found += violations(page)
     page.goto("/o/acme/?q=lighthouse+keeper+Ingrid+Halvorsen")
