@@ -51,6 +51,7 @@ __all__ = [
     "end_for_deletion",
     "enqueue",
     "interrupt_expired",
+    "keep_password",
     "retry",
     "wake_workers",
 ]
@@ -85,6 +86,13 @@ def enqueue(
         version=version,
         priority=priority,
     )
+
+
+def keep_password(version: DocumentVersion, password: str) -> None:
+    """Lets the job of a version that is on its way use this password. Called in the organisation's scope."""
+    on_its_way = IngestionJob.objects.filter(version=version, status__in=[Status.QUEUED, Status.PROCESSING])
+    for job_id in on_its_way.values_list("id", flat=True):
+        on_its_way.filter(id=job_id).update(sealed_password=passwords.sealed(password, job_id=job_id))
 
 
 def retry(

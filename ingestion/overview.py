@@ -80,7 +80,9 @@ def overview(*, clock: Callable[[], datetime] = timezone.now) -> Overview:
     with system_scope("the operator looks at the queues"):
         queues = _queues(now)
         counts = IndexCount.objects.aggregate(
-            all=Count("id"), differ=Count("id", filter=IndexCount.DIFFERS), at=Max("counted_at")
+            all=Count("id", filter=Q(rows__gt=0)),
+            differ=Count("id", filter=IndexCount.DIFFERS),
+            at=Max("counted_at"),
         )
         failures = (
             IngestionJob.objects.filter(status=Status.FAILED, ended_at__gte=now - DAY)

@@ -299,7 +299,10 @@ def remove_left_overs() -> None:
             left = Document.objects.filter(versions__created_at__lt=F("published__created_at"))
             ids = list(left.values_list("id", flat=True).distinct())
         for document_id in ids:
-            _remove_replaced(organization, document_id)
+            try:
+                _remove_replaced(organization, document_id)
+            except (IndexFailure, OSError):
+                logger.exception("replaced versions of document %s are still there", document_id)
 
 
 def _remove_replaced(organization: Organization, document_id: uuid.UUID) -> None:

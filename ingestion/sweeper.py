@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 
 from ingestion import child, deletion, files, index_counts, jobs, pipeline, receipts
-from search.index.errors import IndexFailure
 
 logger = logging.getLogger(__name__)
 
@@ -41,15 +40,18 @@ def _clear_up(now: datetime) -> None:
     global _looked_at
     if _looked_at is not None and now - _looked_at < LEFT_OVERS_EVERY:
         return
-    try:
-        pipeline.remove_left_overs()
-        files.remove_unnamed(now=now)
-        child.remove_left_overs(now=now.timestamp())
-        receipts.forget_old(clock=lambda: now)
-        index_counts.count_some(clock=lambda: now)
-        _looked_at = now
-    except (IndexFailure, OSError):
-        logger.exception("left-overs are still there; the next sweep tries again")
+    _looked_at = now
+    for step in (
+        pipeline.remove_left_overs,
+        lambda: files.remove_unnamed(now=now),
+        lambda: child.remove_left_overs(now=now.timestamp()),
+        lambda: receipts.forget_old(clock=lambda: now),
+        lambda: index_counts.count_some(clock=lambda: now),
+    ):
+        try:
+            step()
+        except Exception:  # whatever one of them meets, the others go on
+            logger.exception("not everything could be cleared up; it is tried again in an hour")
 
 
 def pause(*, longest: float, clock: Callable[[], datetime] = timezone.now) -> float:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.core.files.base import File
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
 
 from ingestion import files, jobs, zips
 from ingestion.display_name import display_name
@@ -143,6 +143,8 @@ def _record(upload: _Upload) -> tuple[Document, bool]:
         kept = same is None
         if same is not None:
             document = same.document
+            if upload.password:
+                jobs.keep_password(same, upload.password)
             if IngestionJob.objects.filter(version=same, status__in=_ENDED_BADLY).exists():
                 jobs.retry(
                     organization=organization,
@@ -194,7 +196,8 @@ def _target(upload: _Upload) -> Document | None:
 
 
 def _version_with(sha256: str, document: Document | None, *, anywhere: bool) -> DocumentVersion | None:
-    """A version with this content that is published or on its way: of the document, or of any."""
+    """A version with this content that is published or on its way: of the document, or of any. One that failed counts while
+    nothing newer has come to its document."""
     versions = DocumentVersion.objects.filter(sha256=sha256).exclude(job__error_code=jobs.DELETED)
     versions = versions.select_related("document")
     if not anywhere:
@@ -202,8 +205,10 @@ def _version_with(sha256: str, document: Document | None, *, anywhere: bool) -> 
             return None
         newest = versions.model.objects.filter(document=document).order_by("-created_at").first()
         return newest if newest is not None and newest.sha256 == sha256 else None
+    newest_id = DocumentVersion.objects.filter(document=OuterRef("document")).order_by("-created_at")
+    failed = Q(job__status__in=_ENDED_BADLY, id=Subquery(newest_id.values("id")[:1]))
     return (
-        versions.filter(Q(published_for__isnull=False) | Q(job__status__in=_ON_ITS_WAY + _ENDED_BADLY))
+        versions.filter(Q(published_for__isnull=False) | Q(job__status__in=_ON_ITS_WAY) | failed)
         .order_by("created_at")
         .first()
     )

@@ -30,6 +30,13 @@ from search.index.sparse import DEFAULT_AVERAGE_LENGTH, Bm25Encoder, SparseTerms
 
 LAYOUT = 1
 META = "tessera.json"
+_META_KINDS = (
+    ("layout", int),
+    ("dimension", int),
+    ("average_length", float),
+    ("shard", str),
+    ("in_graph", int),
+)
 DENSE = "dense"
 SPARSE = "bm25"
 UPSERT_BATCH = 256
@@ -291,7 +298,12 @@ class EdgeIndex:
         draft.rename(self._meta)
 
     def _read_meta(self, file: Path) -> dict[str, Any]:
-        saved = {"shard": "shard", "in_graph": 0, **json.loads(file.read_text(encoding="ascii"))}
+        """Raises ``IndexMismatch`` for what another version wrote, and for what is no such file at all."""
+        try:
+            saved = {"shard": "shard", "in_graph": 0, **json.loads(file.read_text(encoding="ascii"))}
+            saved |= {name: kind(saved[name]) for name, kind in _META_KINDS}
+        except (ValueError, TypeError, KeyError) as error:
+            raise IndexMismatch(f"{file} cannot be read: {error!r}.") from error
         if saved["layout"] != LAYOUT or saved["dimension"] != self._dimension:
             raise IndexMismatch(
                 f"The index holds vectors of {saved['dimension']} dimensions in layout {saved['layout']}; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,14 @@ from django.utils import timezone
 
 from ingestion import index_counts, jobs, pipeline, sweeper
 from ingestion.models import IndexCount, IngestionJob, Priority
-from search.index import open_index
+from search.index import close_all, open_index
+from search.models import Chunk
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 from tests.ingestion.corpus_of_acme import job_of, upload
 from tests.ingestion.long_queues import queue_files
 from tests.ingestion.ready_for_work import models, storage
+from tests.search.corpus_rows import document
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("storage")]
 __all__ = ["models", "storage"]
@@ -142,12 +145,12 @@ def test_neither_names_a_document(acme: Organization, operator: Client) -> None:
 def test_an_index_that_lost_points_is_seen(
     acme: Organization, globex: Organization, operator: Client, models: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document = upload(acme)
+    uploaded = upload(acme)
     upload(globex)
     pipeline.work_until_idle()
     assert index_counts.count_some() == 0
     assert operator.get(PAGE).context["seen"].indexes_differ == 0
-    open_index(acme).delete_document(document.id)
+    open_index(acme).delete_document(uploaded.id)
     monkeypatch.setattr(sweeper, "_looked_at", None)
     sweeper.sweep()
     seen = operator.get(PAGE).context["seen"]
@@ -171,3 +174,44 @@ def test_an_index_that_is_being_written_keeps_its_last_count(acme: Organization,
     assert index_counts.count_some() == 0
     with tenant_scope(acme):
         assert IndexCount.objects.get().points == 7
+
+
+def test_organisations_without_passages_hold_up_no_count(
+    acme: Organization, globex: Organization, models: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_counts, "AT_ONCE", 1)
+    upload(globex)
+    pipeline.work_until_idle()
+    open_index(globex).drop()
+    assert [index_counts.count_some() for _ in range(2)] == [0, 1]  # acme has none, and comes first
+
+
+def test_points_that_a_row_explains_are_no_difference(acme: Organization) -> None:
+    document(acme, "A", ["impeller one"])
+    document(acme, "Failed at its end", ["impeller two", "impeller three"], publish=False)
+    assert index_counts.count(acme)
+    with tenant_scope(acme):
+        Chunk.objects.filter(text="impeller two").delete()
+    assert not index_counts.count(acme)
+
+
+def test_one_broken_index_holds_up_no_other_and_no_other_step(
+    acme: Organization, globex: Organization, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for organization in (acme, globex):
+        document(organization, "A", ["impeller one"])
+    close_all()
+    (Path(settings.VAR) / "index" / str(acme.pk) / "tessera.json").write_text("")
+    monkeypatch.setattr(sweeper, "_looked_at", None)
+
+    def fail() -> None:
+        raise OSError("the storage does not answer")
+
+    monkeypatch.setattr(pipeline, "remove_left_overs", fail)
+    sweeper.sweep()
+    with tenant_scope(globex):
+        assert IndexCount.objects.get().points == 1
+    cleared: list[bool] = []
+    monkeypatch.setattr(pipeline, "remove_left_overs", lambda: cleared.append(True))
+    sweeper.sweep()
+    assert cleared == []  # not at each sweep, only because one thing is broken

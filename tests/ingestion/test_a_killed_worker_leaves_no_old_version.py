@@ -85,4 +85,6 @@ def test_an_index_that_fails_does_not_end_the_sweep_and_is_asked_again(
         broken.setattr(corpus, "unindex_version", away)
         sweeper.sweep()
     sweeper.sweep()
+    assert left(acme, storage) == (2, 2, 2)  # not at each sweep
+    sweeper.sweep(clock=lambda: timezone.now() + timedelta(hours=1))
     assert left(acme, storage) == (1, 1, 1)

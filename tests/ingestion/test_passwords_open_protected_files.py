@@ -114,6 +114,14 @@ def test_the_row_keeps_it_encrypted_for_its_own_job_only(acme: Organization, pro
     assert passwords.of_job(organization=acme, job_id=second.id) is None
 
 
+def test_it_is_kept_when_the_same_file_waits_already(acme: Organization, protected: bytes) -> None:
+    document = upload(acme, "vault.pdf", protected)
+    assert upload(acme, "vault.pdf", protected, password=SECRET) == document
+    assert passwords.of_job(organization=acme, job_id=job_of(acme, document).id) == SECRET
+    upload(acme, "vault.pdf", protected)
+    assert passwords.of_job(organization=acme, job_id=job_of(acme, document).id) == SECRET
+
+
 def test_an_ended_job_can_hold_none(acme: Organization) -> None:
     document = upload(acme, password=SECRET)
     with pytest.raises(IntegrityError), transaction.atomic():

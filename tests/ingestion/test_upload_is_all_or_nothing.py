@@ -17,7 +17,7 @@ from ingestion.uploads import UploadRefused
 from search.models import Document, DocumentVersion
 from tenants.models import Organization
 from tenants.scope import tenant_scope
-from tests.ingestion.corpus_of_acme import Clock, job_of, upload
+from tests.ingestion.corpus_of_acme import Clock, job_of, set_job, upload
 
 pytestmark = pytest.mark.django_db
 
@@ -95,6 +95,19 @@ def test_content_that_failed_before_is_tried_again(acme: Organization) -> None:
     lease.fail(code="encrypted", message="Protected.", remedy="Remove the password.")
     assert upload(acme).id == document.id
     assert job_of(acme, document).status == "queued"
+
+
+def test_content_of_an_old_version_that_failed_is_no_retry_of_the_newest(acme: Organization) -> None:
+    first = upload(acme, "a.txt", b"first", external_id="a")
+    set_job(acme, first, status="failed", error_code="timeout")
+    upload(acme, "a.txt", b"second", external_id="a")
+    newest = job_of(acme, first)
+    set_job(acme, first, status="failed", error_code="timeout")
+    again = upload(acme, "b.txt", b"first")
+    assert again != first
+    assert job_of(acme, first).id == newest.id
+    assert job_of(acme, first).status == "failed"
+    assert job_of(acme, again).status == "queued"
 
 
 def test_a_known_external_id_makes_a_new_version(acme: Organization) -> None:

@@ -157,6 +157,20 @@ def test_an_index_beyond_reading_is_made_anew(acme: Organization, settings: Any)
     assert [f.name for f in saved.parent.iterdir() if f.is_dir()] == [json.loads(saved.read_text())["shard"]]
 
 
+@pytest.mark.parametrize("broken", ["", "{", "[]", "null", '{"layout": 1}', "\xff"])
+def test_an_index_whose_description_is_broken_says_so_and_is_made_anew(
+    acme: Organization, settings: Any, broken: str
+) -> None:
+    document(acme, "A", ["impeller one", "impeller two"])
+    close_all()
+    saved = Path(settings.VAR) / "index" / str(acme.pk) / "tessera.json"
+    saved.write_bytes(broken.encode("latin-1"))
+    with pytest.raises(IndexMismatch):
+        found(acme)
+    assert run("reindex", organization="acme") == "acme: 2 passages\n"
+    assert found(acme) == 2
+
+
 def found(organization: Organization) -> int:
     """How many passages a question for what they all have finds in the index."""
     (readable,) = readable_collections(organization)
