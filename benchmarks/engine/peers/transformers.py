@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import AutoModelForCausalLM
 
 from benchmarks.engine.record import Timeline, clock, emit, process_age_s, summary
 from benchmarks.engine.workloads import Request, read
@@ -58,7 +58,7 @@ def _static(model: Any, requests: list[Request]) -> list[Timeline]:
 
 
 def _continuous(model: Any, requests: list[Request]) -> list[Timeline]:
-    config = GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0)
+    config = type(model.generation_config)(do_sample=False, eos_token_id=-1, pad_token_id=0)
     timelines: dict[str, Timeline] = {}
     with model.continuous_batching_context_manager(generation_config=config, timeout=5) as manager:
         for request in requests:
