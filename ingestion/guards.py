@@ -19,10 +19,13 @@ Code = Literal[
 ]
 CODES: Final[frozenset[str]] = frozenset(get_args(Code))
 
+TRY_AGAIN_WITH: Final = "Try again with"
+"""How the remedy begins where a password opens the file."""
+
 _MESSAGES: Final[dict[str, tuple[str, str]]] = {
     "encrypted": (
         "The file is protected by a password.",
-        "Try again with its password, or remove the password and upload the file again.",
+        f"{TRY_AGAIN_WITH} its password, or remove the password and upload the file again.",
     ),
     "malformed": (
         "The file is damaged and could not be read.",
@@ -98,7 +101,7 @@ def wrong_password() -> IngestionFailure:
     return IngestionFailure(
         "encrypted",
         "The password did not open the file.",
-        remedy="Try again with another password, or remove the password and upload the file again.",
+        remedy=f"{TRY_AGAIN_WITH} another password, or remove the password and upload the file again.",
     )
 
 
@@ -140,7 +143,11 @@ class Archive:
         if len(entries) > limits.max_archive_entries:
             raise IngestionFailure("bomb", "The file is an archive with more entries than are allowed.")
         if any(entry.flag_bits & 0x1 for entry in entries):
-            raise IngestionFailure("encrypted")
+            raise IngestionFailure(
+                "encrypted",
+                "Parts of the file are encrypted in a way that its password does not open here.",
+                remedy="Remove the password and upload the file again.",
+            )
         unpacked = sum(entry.file_size for entry in entries)
         packed = sum(entry.compress_size for entry in entries)
         if unpacked > self._left:

@@ -12,6 +12,7 @@ from django.db.models import OuterRef, Prefetch, Q, QuerySet, Subquery
 
 from ingestion import pace
 from ingestion.formats import unit_of
+from ingestion.guards import TRY_AGAIN_WITH
 from ingestion.models import IngestionJob
 from search.models import Document
 from tenants.models import Organization
@@ -66,6 +67,11 @@ class DocumentRow:
     def is_final(self) -> bool:
         """Whether nothing will change by itself any more."""
         return self.status in (Status.READY, Status.FAILED)
+
+    @property
+    def opens_with_password(self) -> bool:
+        """Whether the person who has its password should be asked for it."""
+        return self.error_code == "encrypted" and self.error_remedy.startswith(TRY_AGAIN_WITH)
 
     @property
     def time_left(self) -> str:

@@ -10,6 +10,7 @@ import os
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,16 +31,28 @@ MakeIndex = Callable[[str], VectorIndex]
 _keys = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def shard_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShardProcess]:
-    """One child for all tests of the contract; each test has keys of its own."""
-    home = tmp_path_factory.mktemp("shards")
+@contextmanager
+def in_a_process(home: Path, *, most_open: int) -> Iterator[ShardProcess]:
     lock = IndexLock(home / "lock")
     lock.acquire()
-    keeper = ShardProcess(home, lock=lock, dimension=DIMENSION, most_open=1)
+    keeper = ShardProcess(home, lock=lock, dimension=DIMENSION, most_open=most_open)
     yield keeper
     keeper.close()
     lock.release()
+
+
+@pytest.fixture(scope="session")
+def shard_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShardProcess]:
+    """One child for all tests of the contract; each test has keys of its own."""
+    with in_a_process(tmp_path_factory.mktemp("shards"), most_open=1) as keeper:
+        yield keeper
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[ShardProcess]:
+    """A child of one test, which may kill it; its folder is the test's own."""
+    with in_a_process(tmp_path, most_open=4) as keeper:
+        yield keeper
 
 
 @pytest.fixture(params=KINDS)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -35,16 +34,6 @@ EmbeddedIndex(keeper, 1, dimension=DIMENSION).upsert([point(seed, "pump") for se
 print("written", flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture
-def keeper(tmp_path: Path) -> Iterator[ShardProcess]:
-    lock = IndexLock(tmp_path / "lock")
-    lock.acquire()
-    keeper = ShardProcess(tmp_path, lock=lock, dimension=DIMENSION, most_open=4)
-    yield keeper
-    keeper.close()
-    lock.release()
 
 
 @pytest.fixture

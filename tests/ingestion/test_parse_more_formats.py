@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ingestion.guards import IngestionFailure
+from ingestion.child import parse_file
+from ingestion.guards import IngestionFailure, Limits
 from ingestion.parsers.eml import EML
 from ingestion.parsers.epub import EPUB
 from ingestion.parsers.json import JSON
@@ -64,11 +65,15 @@ def test_odt_keeps_headings_lists_tables_and_notes_and_drops_deleted_text(tmp_pa
     assert (document.title, document.author, document.created) == ("Leave", "Bob", date(2026, 3, 1))
 
 
-def test_a_protected_odt_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("password", [None, "the right one"])
+def test_a_protected_odt_says_so_with_a_password_too(tmp_path: Path, password: str | None) -> None:
     manifest = b'<m:manifest xmlns:m="m"><m:file-entry><m:encryption-data/></m:file-entry></m:manifest>'
+    path = tmp_path / "upload"
+    path.write_bytes(odt(manifest=manifest))
     with pytest.raises(IngestionFailure) as failure:
-        read(tmp_path, "policy.odt", odt(manifest=manifest))
+        parse_file(path, filename="policy.odt", limits=Limits(), password=password)
     assert failure.value.code == "encrypted"
+    assert failure.value.remedy == "Remove the password and upload the file again."
 
 
 def test_another_open_document_is_unsupported(tmp_path: Path) -> None:

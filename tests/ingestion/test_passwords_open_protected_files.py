@@ -16,6 +16,7 @@ from django.urls import reverse
 from ingestion import jobs, passwords, pipeline
 from ingestion.child import parse_file
 from ingestion.guards import IngestionFailure, Limits
+from ingestion.parsers.odt import ODT
 from search.models import Document, DocumentVersion
 from tenants.models import Organization
 from tenants.scope import tenant_scope
@@ -101,6 +102,19 @@ def test_the_page_asks_an_admin_for_the_password(
     page = alice_client.get(reverse("document", args=["acme", document.id]))
     assert "the vault holds gold" in page.content.decode()
     assert "page-image" not in page.content.decode(), "the file cannot be drawn without its password"
+
+
+def test_nobody_is_asked_for_a_password_that_opens_nothing(
+    acme: Organization, alice_client: Client, models: Any
+) -> None:
+    manifest = b'<m:manifest xmlns:m="m"><m:file-entry><m:encryption-data/></m:file-entry></m:manifest>'
+    parts = {"mimetype": ODT.encode(), "content.xml": b"\x00\x01", "META-INF/manifest.xml": manifest}
+    document = upload(acme, "policy.odt", factories.make_zip(parts))
+    pipeline.work_until_idle()
+    assert job_of(acme, document).error_code == "encrypted"
+    row = alice_client.get(reverse("document-row", args=["acme", document.id])).content.decode()
+    assert "Remove the password and upload the file again." in row
+    assert 'type="password"' not in row
 
 
 def test_the_row_keeps_it_encrypted_for_its_own_job_only(acme: Organization, protected: bytes) -> None:
