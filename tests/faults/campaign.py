@@ -17,22 +17,28 @@ from typing import Any
 
 from tests.faults import judging
 from tests.faults.layouts import INDEX, Apart, Layout
-from tests.faults.sender import Sender
+from tests.faults.sender import Live, Sender
 
 KINDS = ("worker", "child", "whole", "index", "postgres", "redis", "redis restart")
 WORK_WITHIN_S = 90.0
-END_WITHIN_S = 240.0
+STILL_S = 120.0
+"""How long nothing may change before what is left counts as stuck."""
 HEAD_START = 0.15
 """The share of the acts that go out before the first kill."""
 
 
 class Campaign:
-    """One run on one layout, which is set up. ``kills``: how many of each of :data:`KINDS`."""
+    """One run on one layout, which is set up. ``kills``: how many of each of :data:`KINDS`; ``pause_s``: how long work
+    is let go on, at most, before each; ``searched``: how many of the documents that are there in the end are asked for
+    over the API (None: all). Whether index and rows agree is judged for all."""
 
     def __init__(
-        self, layout: Layout, *, count: int, kills: Mapping[str, int], seed: int, tell: Callable[[str], None] = print
+        self, layout: Layout, *, count: int, kills: Mapping[str, int], seed: int, pause_s: float = 1.5,
+        searched: int | None = None, tell: Callable[[str], None] = print,
     ) -> None:  # fmt: skip
         self._layout = layout
+        self._pause_s = pause_s
+        self._searched = searched
         self._chance = random.Random(f"kills {seed}")
         self._order = [kind for kind in KINDS for _ in range(kills.get(kind, 0))]
         self._chance.shuffle(self._order)
@@ -54,9 +60,9 @@ class Campaign:
         dealt_s = time.monotonic() - started
         self._sender.finish()
         findings += self._sender.findings
-        findings += judging.wait_until_final(self._layout, END_WITHIN_S)
+        findings += judging.wait_until_final(self._layout, STILL_S)
         ended_s = time.monotonic() - started
-        findings += judging.search(self._layout, self._sender.live, self._sender.dead)
+        findings += judging.search(self._layout, self._some(self._sender.live), self._sender.dead)
         self._layout.stop(*self._layout.pids)
         findings += judging.orphans(self._layout)
         found, counts = judging.inside(self._layout, self._sender.live)
@@ -75,6 +81,15 @@ class Campaign:
             "findings": findings + found,
         }
 
+    def _some(self, live: Mapping[int, Live]) -> dict[int, Live]:
+        numbers = sorted(live)
+        few = (
+            numbers
+            if self._searched is None
+            else self._chance.sample(numbers, min(self._searched, len(numbers)))
+        )
+        return {number: live[number] for number in few}
+
     def _deal_all(self) -> list[str]:
         head = round(HEAD_START * self._sender.acts) if self._order else self._sender.acts
         self._sender.start()
@@ -92,7 +107,7 @@ class Campaign:
             return self._kill_child()
         if not self._wait_for_work():
             return False
-        time.sleep(self._chance.uniform(0, 1.5))
+        time.sleep(self._chance.uniform(0, self._pause_s))
         work = self._work()
         self._hit.update(work.values())
         layout = self._layout

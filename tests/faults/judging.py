@@ -22,15 +22,18 @@ CLOSING_S = 30.0
 
 
 def wait_until_final(layout: Layout, seconds: float) -> list[str]:
-    """Waits until no job is on its way; a finding for each that stays."""
-    deadline = time.monotonic() + seconds
+    """Waits until no job is on its way; a finding for each that stays when nothing has changed for ``seconds``: longer
+    than the longest lease and pause, and no matter how slow the machine."""
+    deadline, last = time.monotonic() + seconds, None
     while True:
         left = layout.rows(
             "SELECT id, status, stage, interruptions, attempts FROM ingestion_ingestionjob"
-            " WHERE status IN ('queued', 'processing') OR error_code = 'deleted'"
+            " WHERE status IN ('queued', 'processing') OR error_code = 'deleted' ORDER BY id"
         )
         if not left:
             return []
+        if left != last:
+            deadline, last = time.monotonic() + seconds, left
         if time.monotonic() > deadline:
             return [f"stuck: {job}" for job in left[:SHOWN]]
         time.sleep(0.2)
