@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 CHUNK_TOKENS = 200
 LONGEST_PATH = 200  # characters; the embedder reads 256 tokens in all
 ROWS_PER_STATEMENT = 200
+ROWS_PER_SECOND = 100
+"""What a busy machine writes at least: nothing can hold the lease on in the midst of a transaction."""
 PROGRESS_SECONDS = 0.5
 MODELS_WAIT_SECONDS = 2.0
 AGAIN = "It is tried again by itself; if it stays so, tell the operator of this installation."
@@ -160,10 +162,12 @@ def ingest(job: Lease | Reading, ahead: ReadAhead) -> None:
     )
     title = titles.title_for(version.document, parsed)
     vectors = _embed(lease, embedder, title, passages, ahead)
-    lease.renew(stage=Stage.INDEXING, done=0, total=len(passages))
-    _write_rows(lease, version, parsed, passages, vectors, embedder.name)
-    corpus.index_version(lease.organization, version.id)
-    lease.renew(stage=Stage.INDEXING, done=len(passages), total=len(passages))
+    rows = len(passages) + len(parsed.pages)
+    until_written = settings.ENV.lease_seconds + rows / ROWS_PER_SECOND
+    lease.renew(stage=Stage.INDEXING, done=0, total=len(passages), seconds=until_written)
+    again = _write_rows(lease, version, parsed, passages, vectors, embedder.name)
+    report = _reporter(lease, Stage.INDEXING, len(passages), ahead)
+    corpus.index_version(lease.organization, version.id, again=again, on_batch=report)
     _publish(lease, version)
 
 
@@ -219,12 +223,13 @@ def _write_rows(
     passages: Sequence[TextChunk],
     vectors: Vectors,
     model: str,
-) -> None:
+) -> bool:
+    """Whether an earlier try had left rows, and so perhaps points of other passages."""
     organization = lease.organization
     packed = vectors.astype("<f2")
     with tenant_scope(organization), transaction.atomic():
-        Chunk.objects.filter(version=version).delete()
-        Page.objects.filter(version=version).delete()
+        left, _ = Chunk.objects.filter(version=version).delete()
+        left += Page.objects.filter(version=version).delete()[0]
         changed = DocumentVersion.objects.filter(id=version.id).update(
             media_type=parsed.media_type[:120],
             author=_storable(parsed.author)[:300],
@@ -270,6 +275,7 @@ def _write_rows(
             ],
             batch_size=ROWS_PER_STATEMENT,
         )
+    return left > 0
 
 
 def _publish(lease: Lease, version: DocumentVersion) -> None:

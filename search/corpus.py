@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -20,9 +20,9 @@ from django.db.models import Q, TextField
 from django.db.models.functions import Cast
 
 from search import maintenance, streams
-from search.index import Point, open_index
+from search.index import Point, VectorIndex, open_index
 from search.index.errors import IndexFailure, IndexLocked
-from search.index.opening import drop_index, drop_orphan
+from search.index.opening import drop_index, drop_orphan, name_of_index
 from search.models import Chunk, Document, DocumentVersion, Page, Turn
 from search.retrieval import EPOCH
 from tenants.models import Organization
@@ -34,20 +34,48 @@ BATCH = 256
 """Rows that are read, and points that are written, at a time."""
 
 
-def index_version(organization: Organization, version_id: UUID) -> int:
-    """Writes the points of all passages of a version and flushes; returns how many. May be repeated.
+def index_version(
+    organization: Organization,
+    version_id: UUID,
+    *,
+    again: bool = False,
+    on_batch: Callable[[int], None] = lambda written: None,
+) -> int:
+    """Writes the points of all passages of a version and flushes; returns how many. May be repeated: ``again`` says that an
+    earlier try may have left points of other passages. ``on_batch`` is told the points so far.
 
     The version is found by nobody until it is its document's published one.
     """
-    index = open_index(organization)
-    written = 0
-    for points in batches_of_points(organization, version_id=version_id):
-        index.upsert(points)
-        written += len(points)
-    if _is_gone(organization):
-        return 0
-    index.flush()
-    return written
+
+    def write(index: VectorIndex) -> int:
+        if again:
+            index.delete_version(version_id)
+        written = 0
+        for points in batches_of_points(organization, version_id=version_id):
+            index.upsert(points)
+            written += len(points)
+            on_batch(written)
+        if _is_gone(organization):
+            return 0
+        index.flush()
+        return written
+
+    return _in_the_one_in_use(organization, write)
+
+
+def _in_the_one_in_use(organization: Organization, act: Callable[[VectorIndex], int]) -> int:
+    """What ``act`` returns; done once more where a :func:`search.reindex.reindex` put another index in the place of the one
+    that it was done to, and had read that one before."""
+    while True:
+        name = name_of_index(organization)
+        try:
+            done = act(open_index(organization))
+        except IndexFailure:
+            if name_of_index(organization) == name:
+                raise
+            continue
+        if name_of_index(organization) == name:
+            return done
 
 
 def _is_gone(organization: Organization) -> bool:
@@ -64,9 +92,13 @@ def unindex_version(organization: Organization, version_id: UUID) -> None:
     """Deletes the points of a version, whether or not its rows are still there. May be repeated."""
     if _is_gone(organization):
         return
-    index = open_index(organization)
-    index.delete_version(version_id)
-    index.flush()
+
+    def remove(index: VectorIndex) -> int:
+        index.delete_version(version_id)
+        index.flush()
+        return 0
+
+    _in_the_one_in_use(organization, remove)
 
 
 def remove_document(organization: Organization, document_id: UUID) -> bool:

@@ -15,7 +15,8 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -37,6 +38,8 @@ Write = Callable[[str], None]
 Act = Callable[[dict[str, Any], Write], int]
 """Does the work with its arguments, writes lines for the operator, and returns the exit status of the command."""
 
+BUILDING = "building"
+"""The act of a row that says who makes an index anew beside others that could."""
 SILENT_FOR = timedelta(seconds=30)
 """A worker that wrote no sign of life for so long is dead."""
 BEAT_SECONDS = 5.0
@@ -82,6 +85,33 @@ def queue(name: str, arguments: dict[str, Any]) -> MaintenanceJob:
     return waiting or MaintenanceJob.objects.create(act=name, arguments=arguments)
 
 
+@contextmanager
+def alone(organization: Organization) -> Iterator[None]:
+    """Lets one process at a time make an organisation's index anew, where several may: with a Qdrant server. Raises
+    :class:`search.index.errors.IndexLocked` while another one, that gives signs of life, does."""
+    if not settings.ENV.qdrant_url:
+        yield
+        return
+    now, arguments = timezone.now(), {"organization": organization.slug}
+    mine = MaintenanceJob.objects.create(
+        act=BUILDING, arguments=arguments, status=Status.RUNNING, token=uuid.uuid4(), heartbeat_at=now
+    )
+    try:
+        others = MaintenanceJob.objects.filter(act=BUILDING, arguments=arguments, status=Status.RUNNING)
+        alive = others.filter(heartbeat_at__gte=now - SILENT_FOR).exclude(id=mine.id)
+        if alive.filter(
+            Q(created_at__lt=mine.created_at) | Q(created_at=mine.created_at, id__lt=mine.id)
+        ).exists():
+            raise IndexLocked(
+                f"Another process makes the index of {organization.slug} anew.",
+                hint="Wait until it has ended; one that was killed is forgotten after half a minute.",
+            )
+        with _Work(mine.id, uuid.UUID(str(mine.token))).beating():
+            yield
+    finally:
+        MaintenanceJob.objects.filter(id=mine.id).delete()
+
+
 def forget(organization: Organization) -> None:
     """Removes the jobs about an organisation and those whose lines name it."""
     named = Q(arguments__organization=organization.slug) | Q(output__contains=organization.slug)
@@ -92,7 +122,7 @@ def work_on_next() -> bool:
     """Does the oldest job that nobody works on; False when there is none."""
     silent = timezone.now() - SILENT_FOR
     free = Q(status=Status.QUEUED) | Q(status=Status.RUNNING, heartbeat_at__lt=silent)
-    for job in MaintenanceJob.objects.filter(free).order_by("created_at"):
+    for job in MaintenanceJob.objects.filter(free).exclude(act=BUILDING).order_by("created_at"):
         if (work := _take(job, free)) is not None:
             work.do()
             return True
@@ -146,8 +176,6 @@ class _Work:
     def do(self, write: Write | None = None) -> int:
         """The exit status of the act. Every outcome becomes the job's state."""
         job = MaintenanceJob.objects.get(id=self.job_id)
-        beat = threading.Thread(target=self._beat, name="maintenance-heartbeat", daemon=True)
-        beat.start()
 
         def say(line: str) -> None:
             self.lines.append(line)
@@ -157,13 +185,11 @@ class _Work:
                 write(line)
 
         try:
-            exit_status = self._act(job, say)
+            with self.beating():
+                exit_status = self._act(job, say)
         except MaintenanceLost:
             logger.info("maintenance job %s ends elsewhere", self.job_id)
             return 1
-        finally:
-            self._ended.set()
-            beat.join()
         self._save(
             status=Status.FAILED if exit_status else Status.DONE,
             exit_status=exit_status,
@@ -190,6 +216,17 @@ class _Work:
             logger.exception("maintenance job %s failed", self.job_id)
             self.lines.append(f"Failed: {error!r}. The product's log says more.")
         return 1
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Gives signs of life meanwhile."""
+        beat = threading.Thread(target=self._beat, name="maintenance-heartbeat", daemon=True)
+        beat.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            beat.join()
 
     def _beat(self) -> None:
         try:

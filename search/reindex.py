@@ -19,6 +19,7 @@ import numpy as np
 from django.db.models import Q
 from django.utils import timezone
 
+from search import maintenance
 from search.corpus import BATCH, batches_of_points, points_for
 from search.index import IndexFailure, VectorIndex, open_index
 from search.index.opening import build_index, keys_present
@@ -60,8 +61,14 @@ def reindex(organization: Organization, *, on_batch: Callable[[int], None] | Non
     """Makes the index of ``organization`` anew from the rows of published versions, beside the one in use, and puts it
     in its place; returns the points. May run while documents come and go and questions are asked.
 
-    The mean passage length of BM25 is counted anew. ``on_batch`` is told the points so far.
+    The mean passage length of BM25 is counted anew. ``on_batch`` is told the points so far. Raises ``IndexLocked`` while
+    another process does this beside the same server.
     """
+    with maintenance.alone(organization):
+        return _reindex(organization, on_batch)
+
+
+def _reindex(organization: Organization, on_batch: Callable[[int], None] | None) -> int:
     begun = timezone.now() - SLACK
     mean = average_length(point.text for points in batches_of_points(organization) for point in points)
     written = 0

@@ -67,6 +67,13 @@ def open_index(organization: Organization) -> VectorIndex:
     return _open(_key(organization))
 
 
+def name_of_index(organization: Organization) -> str:
+    """What tells the index in use from one that was in use before, where whoever has that one open goes on with it: a
+    server's collection. The embedded index is opened anew behind its handle."""
+    key = _key(organization)
+    return _name_on_server(key) if settings.ENV.qdrant_url else str(key)
+
+
 @contextmanager
 def build_index(organization: Organization, *, average_length: float) -> Iterator[Building]:
     """An empty index for that mean passage length, beside the one in use, which is not touched before the switch.

@@ -5,17 +5,22 @@ The server is qdrant-client's local mode, which obeys the same calls.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from qdrant_client import QdrantClient
 
-from search import reindex
-from search.index import close_all, open_index
+from search import corpus, maintenance, reindex
+from search.index import close_all, open_index, opening
+from search.index.errors import IndexLocked
 from search.index.opening import build_index, drop_index, keys_present
-from search.models import ServedCollection
+from search.models import DocumentVersion, MaintenanceJob, ServedCollection
 from tenants.models import Organization
+from tenants.scope import tenant_scope
 from tests.search.corpus_rows import document
 
 pytestmark = [
@@ -76,3 +81,62 @@ def test_what_was_dropped_leaves_no_collection_and_no_row(
     drop_index(acme)
     assert collections(server) == [f"tessera_{globex.pk}"]
     assert not ServedCollection.objects.exists()
+
+
+def test_what_is_written_to_the_old_collection_after_it_was_read_is_written_again(
+    acme: Organization, server: QdrantClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document(acme, "A", ["impeller one"])
+    draft = document(acme, "Draft", ["impeller two"], publish=False)
+    with tenant_scope(acme):
+        version = DocumentVersion.objects.get(document=draft)
+    corpus.unindex_version(acme, version.id)
+    read, waits = corpus.batches_of_points, [True]
+
+    def while_an_index_is_made_anew(*args: Any, **named: Any) -> Any:
+        if waits and waits.pop():
+            with monkeypatch.context() as slow:
+                slow.setattr(opening, "_remove_from_server", lambda key, *, but: None)
+                reindex.reindex(acme)
+        yield from read(*args, **named)
+
+    monkeypatch.setattr(corpus, "batches_of_points", while_an_index_is_made_anew)
+    assert corpus.index_version(acme, version.id) == 1
+    assert len(reindex.audit(acme).unpublished) == 1
+
+
+def test_two_do_not_make_one_index_anew_at_once(
+    acme: Organization, globex: Organization, server: QdrantClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document(acme, "A", ["impeller one"])
+    document(globex, "B", ["canary"])
+    plain = reindex._catch_up
+
+    def meanwhile(*args: Any, **named: Any) -> None:
+        monkeypatch.setattr(reindex, "_catch_up", plain)
+        with pytest.raises(IndexLocked, match="acme"):
+            reindex.reindex(acme)
+        assert reindex.reindex(globex) == 1
+        plain(*args, **named)
+
+    monkeypatch.setattr(reindex, "_catch_up", meanwhile)
+    assert reindex.reindex(acme) == 1
+    assert reindex.audit(acme).clean
+    assert not MaintenanceJob.objects.exists()
+
+
+def test_one_that_was_killed_is_waited_for_half_a_minute_only(
+    acme: Organization, server: QdrantClient
+) -> None:
+    document(acme, "A", ["impeller one"])
+    killed = MaintenanceJob.objects.create(
+        act=maintenance.BUILDING,
+        arguments={"organization": "acme"},
+        status=MaintenanceJob.Status.RUNNING,
+        token=uuid.uuid4(),
+        heartbeat_at=timezone.now(),
+    )
+    with pytest.raises(IndexLocked):
+        reindex.reindex(acme)
+    MaintenanceJob.objects.filter(id=killed.id).update(heartbeat_at=timezone.now() - timedelta(seconds=31))
+    assert reindex.reindex(acme) == 1
