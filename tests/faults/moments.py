@@ -26,7 +26,7 @@ class Moment:
 
 
 MOMENTS: dict[str, Moment] = {
-    "the file is stored, no row names it": Moment("upload", "after", "ingestion.files:store"),
+    "the file is stored, no row names it": Moment("upload", "after", "ingestion.intake:Intake.finish"),
     "the rows are there, nobody was woken": Moment("upload", "before", "ingestion.jobs:wake_workers"),
     "the job is claimed": Moment("upload", "after", "ingestion.jobs:claim"),
     "the file is parsed": Moment("upload", "after", "ingestion.child:parse_file"),
@@ -36,7 +36,7 @@ MOMENTS: dict[str, Moment] = {
     "the rows of the passages are written": Moment("upload", "before", "search.corpus:index_version"),
     "the points are flushed": Moment("upload", "after", "search.corpus:index_version"),
     "the job is ended, not committed": Moment("upload", "after", "ingestion.jobs:Lease.hand_in"),
-    "a replacing file is stored": Moment("replace", "after", "ingestion.files:store"),
+    "a replacing file is stored": Moment("replace", "after", "ingestion.intake:Intake.finish"),
     "the new version is published": Moment("replace", "before", "search.corpus:unindex_version"),
     "the old points are gone": Moment("replace", "after", "search.corpus:unindex_version"),
     "the old file is gone": Moment("replace", "after", "ingestion.files:discard"),
@@ -47,15 +47,22 @@ MOMENTS: dict[str, Moment] = {
 }
 
 
-def arm(name: str) -> None:
-    """Makes this process kill itself at a moment of :data:`MOMENTS`. Raises ``AttributeError`` where there is no
-    such function any more."""
-    moment = MOMENTS[name]
+def target(moment: Moment) -> tuple[Any, str]:
+    """Where the function of a moment is found, and its name there. Raises ``AttributeError`` where there is none any
+    more."""
     module, _, path = moment.function.partition(":")
     owner: Any = importlib.import_module(module)
     *owners, last = path.split(".")
     for part in owners:
         owner = getattr(owner, part)
+    getattr(owner, last)
+    return owner, last
+
+
+def arm(name: str) -> None:
+    """Makes this process kill itself at a moment of :data:`MOMENTS`."""
+    moment = MOMENTS[name]
+    owner, last = target(moment)
     function = getattr(owner, last)
     calls = 0
 
