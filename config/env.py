@@ -151,7 +151,10 @@ class Env(BaseSettings):
         1,
         description="Files that a worker reads while it embeds another, 0 to 4; those that are short may pass it.",
     )
-    lease_seconds: int = Field(60, description="A job whose worker was silent for so long is taken over.")
+    lease_seconds: int = Field(
+        60,
+        description="A job whose worker was silent for so long is taken over; while its file is parsed, twice the parsing time limit and 30 s.",
+    )
     sweep_seconds: int = Field(15, description="How often the sweeper looks for jobs that nobody works on.")
     signup: bool = Field(False, description="Whether strangers may create an account.")
     host: str = Field("127.0.0.1", description="Address that `make run` listens on.")

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from django.db.models import F, Max
+from django.db.models import F, Max, Value
+from django.db.models.functions import Greatest
 
 from ingestion.models import QueueShare
 
@@ -28,7 +29,7 @@ def present() -> float:
 def begin(organization_id: int, *, now: float) -> None:
     """Notes that a job of the organisation begins at the virtual time ``now``, or later where it paid for more."""
     share, _ = QueueShare.objects.get_or_create(organization_id=organization_id)
-    start = max(share.service, now)
+    start = Greatest(F("service"), Value(now))  # as it is by then: another worker may have charged meanwhile
     QueueShare.objects.filter(pk=share.pk).update(service=start, begun=start)
 
 

@@ -77,8 +77,14 @@ def queue(request: MemberRequest, organization: str) -> HttpResponse:
 
 @require_safe
 def document_row(request: MemberRequest, organization: str, document_id: UUID) -> HttpResponse:
-    """One row of the list; it asks for itself again until nothing will change any more."""
-    return row_fragment(request, document_id)
+    """One row of the list; it asks for itself again until nothing will change any more. That of a document which was
+    deleted elsewhere is swapped for nothing, so that it asks no more."""
+    try:
+        return row_fragment(request, document_id)
+    except Http404:
+        if not is_fragment(request):
+            raise
+        return HttpResponse()
 
 
 @require_safe

@@ -23,7 +23,7 @@ from search import maintenance, streams
 from search.index import Point, VectorIndex, open_index
 from search.index.errors import IndexFailure, IndexLocked
 from search.index.opening import drop_index, drop_orphan, name_of_index
-from search.models import Chunk, Document, DocumentVersion, Page, Turn
+from search.models import Chunk, Document, DocumentVersion, Turn
 from search.retrieval import EPOCH
 from tenants.models import Organization
 from tenants.scope import tenant_scope
@@ -190,27 +190,6 @@ def forget_index_here(arguments: dict[str, Any], write: maintenance.Write) -> in
 
 def _say_nothing(line: str) -> None:
     """Nobody waits for lines."""
-
-
-def residue(organization: Organization, document_id: UUID) -> dict[str, int]:
-    """What is left of a document, by kind; all zero after :func:`remove_document`.
-
-    ``points`` and ``files`` count what the organisation has without any row that explains it, since nothing
-    tells any more which document a nameless one came from; an upload that is being stored counts there too.
-    """
-    points = open_index(organization).ids()
-    with tenant_scope(organization):
-        of_version = Q(version__document_id=document_id)
-        rows = {
-            "documents": Document.objects.filter(id=document_id).count(),
-            "versions": DocumentVersion.objects.filter(document_id=document_id).count(),
-            "pages": Page.objects.filter(of_version).count(),
-            "chunks": Chunk.objects.filter(of_version).count(),
-            "citations": _citing_turns(document_id).count(),
-        }
-        points -= set(Chunk.objects.exclude(of_version).values_list("id", flat=True).iterator())
-        files = set(DocumentVersion.objects.exclude(document_id=document_id).values_list("file", flat=True))
-    return {**rows, "points": len(points), "files": len(stored_files(organization) - files)}
 
 
 def batches_of_points(organization: Organization, *, version_id: UUID | None = None) -> Iterator[list[Point]]:

@@ -5,7 +5,9 @@ Each call into Qdrant Edge holds the interpreter's lock: 15 ms for a batch of po
 
 What always holds: one call is under way at a time, in the order of arrival; the child inherits the lock of the index,
 so that nobody takes the folder while it closes the shards of a killed parent; a child that died is started anew and
-the call repeated once, which is safe because no call does more when it is done twice.
+the call repeated once, which is safe because no call does more when it is done twice. ``adopt`` does less: where the first
+try had moved the new shard already, the second fails, the folder holds the old index or the new one whole, and the reindex
+is done once more.
 """
 
 from __future__ import annotations

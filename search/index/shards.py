@@ -59,11 +59,6 @@ class Shards:
         self._closed = False
         self._pid = os.getpid()
 
-    @property
-    def open_keys(self) -> list[int]:
-        """The organisations whose shards are open, the least recently used first."""
-        return list(self._open)
-
     def call(self, key: int, act: str, *args: Any, **named: Any) -> Any:
         if act not in ACTS:
             raise ValueError(f"An index has no {act!r}.")

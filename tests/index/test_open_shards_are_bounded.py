@@ -33,7 +33,7 @@ def handle(shards: Shards, key: int) -> EmbeddedIndex:
 def test_the_least_recently_used_is_closed(shards: Shards) -> None:
     for key in (1, 2, 3, 1, 4):
         handle(shards, key).upsert([point(key, "pump")])
-    assert shards.open_keys == [3, 1, 4]
+    assert list(shards._open) == [3, 1, 4]
 
 
 def test_what_was_closed_opens_again_with_all_its_points(shards: Shards) -> None:
@@ -44,7 +44,7 @@ def test_what_was_closed_opens_again_with_all_its_points(shards: Shards) -> None
         assert index.ids() == {point(key).id}
         found = index.query(text="pump", dense=unit(key), filter=EVERYTHING, limit=5)
         assert [match.id for match in found] == [point(key).id]
-    assert len(shards.open_keys) == MOST_OPEN
+    assert len(shards._open) == MOST_OPEN
 
 
 def test_threads_that_push_each_others_shards_out_all_get_their_own_answers(shards: Shards) -> None:
@@ -69,4 +69,4 @@ def test_threads_that_push_each_others_shards_out_all_get_their_own_answers(shar
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert len(shards.open_keys) == MOST_OPEN
+    assert len(shards._open) == MOST_OPEN

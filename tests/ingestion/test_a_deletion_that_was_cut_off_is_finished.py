@@ -20,6 +20,7 @@ from tenants.scope import tenant_scope
 from tests.ingestion.corpus_of_acme import job_of, upload
 from tests.ingestion.ready_for_work import storage
 from tests.ingestion.words_for_work import words
+from tests.search.residue import residue
 
 pytestmark = pytest.mark.django_db
 __all__ = ["storage", "words"]
@@ -71,7 +72,7 @@ def test_a_sweep_removes_what_is_left(acme: Organization, document: Document, pl
             "the deletion may be going on"
         )
     sweeper.sweep(clock=later)
-    assert not any(corpus.residue(acme, document.id).values())
+    assert not any(residue(acme, document.id).values())
 
 
 def test_meanwhile_it_says_so_and_cannot_be_brought_back(acme: Organization, document: Document) -> None:
@@ -95,7 +96,7 @@ def test_what_is_uploaded_meanwhile_stays(
     sweeper.sweep(clock=later)
     with tenant_scope(acme):
         assert [found.id for found in Document.objects.filter(published__isnull=False)] == [again.id]
-    assert not any(corpus.residue(acme, document.id).values())
+    assert not any(residue(acme, document.id).values())
 
 
 def test_an_index_that_is_away_is_asked_again(
@@ -110,11 +111,11 @@ def test_an_index_that_is_away_is_asked_again(
             deletion.delete_document(organization=acme, document_id=document.id)
         assert deletion.finish_deletions(clock=later) == 0
     assert deletion.finish_deletions(clock=later) == 1
-    assert not any(corpus.residue(acme, document.id).values())
+    assert not any(residue(acme, document.id).values())
 
 
 def test_it_may_be_asked_for_again_at_once(acme: Organization, document: Document) -> None:
     cut_off(acme, document, PLACES[3])
     assert deletion.delete_document(organization=acme, document_id=document.id)
     assert not deletion.delete_document(organization=acme, document_id=document.id)
-    assert not any(corpus.residue(acme, document.id).values())
+    assert not any(residue(acme, document.id).values())

@@ -22,6 +22,7 @@ from tests.ingestion.corpus_of_acme import job_of, upload
 from tests.ingestion.ready_for_work import storage
 from tests.ingestion.servers_that_leave import Bucket, Server
 from tests.ingestion.words_for_work import words
+from tests.search.residue import residue
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("words", "server")]
 __all__ = ["bucket", "server", "storage", "words"]
@@ -89,7 +90,7 @@ def test_a_file_becomes_searchable_and_is_deleted_with_its_document(
     assert corpus.stored_files(acme) == {key} == set(bucket.objects)
     assert deletion.delete_document(organization=acme, document_id=document.id)
     assert bucket.objects == {}
-    assert not any(corpus.residue(acme, document.id).values())
+    assert not any(residue(acme, document.id).values())
 
 
 def test_a_file_that_is_not_there_is_missing(acme: Organization, bucket: Bucket) -> None:

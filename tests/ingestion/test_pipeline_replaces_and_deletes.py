@@ -9,13 +9,13 @@ import pytest
 
 from ingestion import deletion, jobs, pipeline
 from ingestion.models import IngestionJob, Priority
-from search import corpus
 from search.index import open_index
 from search.models import Chunk, Document, DocumentVersion, Page
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 from tests.ingestion.corpus_of_acme import set_job, upload
 from tests.ingestion.ready_for_work import models, storage
+from tests.search.residue import residue
 
 pytestmark = pytest.mark.django_db
 __all__ = ["models", "storage"]
@@ -86,7 +86,7 @@ def test_a_deleted_document_leaves_no_row_no_point_and_no_file(
     kept = upload(acme, content=b"This one stays.")
     pipeline.work_until_idle()
     assert deletion.delete_document(organization=acme, document_id=document.id)
-    assert not any(corpus.residue(acme, document.id).values())
+    assert not any(residue(acme, document.id).values())
     with tenant_scope(acme):
         assert [d.id for d in Document.objects.all()] == [kept.id]
         assert Page.objects.count() == 1

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from ingestion import jobs
+from ingestion import jobs, shares
 from ingestion.claiming import SINGLES_IN_A_ROW
 from ingestion.jobs import ALONE_AFTER, Lease
-from ingestion.models import IngestionJob, Priority
+from ingestion.models import IngestionJob, Priority, QueueShare
 from tenants.models import Organization
 from tenants.scope import system_scope, tenant_scope
 from tests.ingestion.corpus_of_acme import Clock
@@ -163,3 +164,21 @@ def test_jobs_that_must_run_alone_get_their_turn_in_a_steady_stream(
         assert len(together) < 2 or not together & suspects
     assert suspects <= set(done)
     assert len(done) > 60, "the others went on"
+
+
+def test_what_is_charged_while_another_job_begins_is_not_forgotten(
+    acme: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with system_scope("a test of the shares"):
+        shares.begin(acme.pk, now=5.0)
+        plain = QueueShare.objects.get_or_create
+
+        def meanwhile(**named: Any) -> Any:
+            found = plain(**named)
+            shares.charge({acme.pk: 10.0})
+            return found
+
+        monkeypatch.setattr(QueueShare.objects, "get_or_create", meanwhile)
+        shares.begin(acme.pk, now=6.0)
+        share = QueueShare.objects.get()
+    assert (share.service, share.begun) == (15.0, 15.0)

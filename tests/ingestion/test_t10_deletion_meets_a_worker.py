@@ -17,6 +17,7 @@ from tenants.models import Organization
 from tenants.scope import tenant_scope
 from tests.ingestion.corpus_of_acme import upload
 from tests.ingestion.ready_for_work import models, storage
+from tests.search.residue import residue
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("models")]
 __all__ = ["models", "storage"]
@@ -63,7 +64,7 @@ def test_points_written_while_the_rows_are_being_removed(
     with monkeypatch.context() as slow:
         slow.setattr(default_storage, "delete", a_worker_writes_meanwhile)
         assert deletion.delete_document(organization=acme, document_id=document.id)
-    assert not any(corpus.residue(acme, document.id).values())
+    assert not any(residue(acme, document.id).values())
 
 
 def test_the_file_of_a_version_that_comes_in_meanwhile(
@@ -79,7 +80,7 @@ def test_the_file_of_a_version_that_comes_in_meanwhile(
     with monkeypatch.context() as slow:
         slow.setattr(default_storage, "delete", a_version_comes_in)
         assert corpus.remove_document(acme, document.id)
-    assert not any(corpus.residue(acme, document.id).values())
+    assert not any(residue(acme, document.id).values())
 
 
 def test_points_written_before_the_worker_notices(

@@ -11,12 +11,12 @@ import pytest
 from django.db import connections, transaction
 
 from ingestion import deletion, pipeline
-from search import corpus
 from search.models import Document, DocumentVersion, Page
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 from tests.ingestion.corpus_of_acme import upload
 from tests.ingestion.ready_for_work import models, storage
+from tests.search.residue import residue
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgres]
 __all__ = ["models", "storage"]
@@ -55,7 +55,7 @@ def test_pages_of_a_worker(acme: Organization, models: Any) -> None:
         return deletion.delete_document(organization=acme, document_id=document.id)
 
     assert while_uncommitted(acme, write, delete)
-    assert not any(corpus.residue(acme, document.id).values())
+    assert not any(residue(acme, document.id).values())
 
 
 def test_pages_of_a_worker_on_a_version_that_is_replaced(acme: Organization, models: Any) -> None:

@@ -219,3 +219,14 @@ def test_a_pdf_is_shown_as_a_picture_with_the_passage_in_boxes(
     assert bob_client.get(reverse("page-image", args=["acme", document.id, 2])).status_code == 404
     assert deletion.delete_document(organization=acme, document_id=document.id)
     assert not list((storage / "pages").rglob("*.png"))
+
+
+def test_the_row_of_a_document_that_was_deleted_elsewhere_asks_no_more(
+    acme: Organization, bob_client: Client
+) -> None:
+    document = upload(acme)
+    address = reverse("document-row", args=["acme", document.id])
+    deletion.delete_document(organization=acme, document_id=document.id)
+    assert bob_client.get(address).status_code == 404
+    swapped = bob_client.get(address, headers={"HX-Request": "true"})
+    assert (swapped.status_code, swapped.content) == (200, b"")

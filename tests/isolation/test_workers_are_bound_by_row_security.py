@@ -15,12 +15,12 @@ from django.utils import timezone
 
 from ingestion import deletion, jobs, pipeline, sweeper
 from ingestion.jobs import LeaseLost
-from search import corpus
 from tenants.models import Organization
 from tenants.scope import tenant_models
 from tests.ingestion.corpus_of_acme import job_of, upload
 from tests.ingestion.ready_for_work import storage
 from tests.ingestion.words_for_work import words
+from tests.search.residue import residue
 
 pytestmark = [
     pytest.mark.postgres,
@@ -102,7 +102,7 @@ def test_files_of_two_organisations_are_read_swept_and_deleted(
     sweeper._looked_at = None
     sweeper.sweep(clock=lambda: timezone.now() + timedelta(hours=2))
     assert deletion.delete_document(organization=globex, document_id=documents[2][1].id)
-    assert not any(corpus.residue(globex, documents[2][1].id).values())
+    assert not any(residue(globex, documents[2][1].id).values())
     assert statements.leaks == []
     assert set(statements.of_one) == {acme.pk, globex.pk}
     assert statements.without_scope > 0

@@ -19,6 +19,7 @@ from search.passages import Source
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 from tests.search.corpus_rows import add_version, document
+from tests.search.residue import residue
 
 
 @pytest.fixture(autouse=True)
@@ -48,14 +49,14 @@ def test_nothing_is_left_and_others_keep_theirs(acme: Organization) -> None:
             sources=[citation(gone)],
         )
         files = list(DocumentVersion.objects.filter(document=gone).values_list("file", flat=True))
-    before = corpus.residue(acme, gone.id)
+    before = residue(acme, gone.id)
     assert before == {
         "documents": 1, "versions": 2, "pages": 3, "chunks": 3, "citations": 1, "points": 3, "files": 2,
     }  # fmt: skip
 
     assert corpus.remove_document(acme, gone.id) is True
 
-    assert set(corpus.residue(acme, gone.id).values()) == {0}
+    assert set(residue(acme, gone.id).values()) == {0}
     assert not any(default_storage.exists(file) for file in files)
     assert open_index(acme).count() == 1
     with tenant_scope(acme):
@@ -83,7 +84,7 @@ def test_an_answer_under_way_does_not_bring_a_removed_document_back(acme: Organi
     end = AnswerCompleted("answered", "impeller [1] [2]", cited, UsageCounted(1, 1))
     assert conversations.keep_answer(acme, turn, end, sources) is True
 
-    assert corpus.residue(acme, gone.id)["citations"] == 0
+    assert residue(acme, gone.id)["citations"] == 0
     shown = conversations.get_turn(asker, turn.id)
     assert [c["document_id"] for c in shown.citations] == [str(kept.id)]
     assert [s["document_id"] for s in shown.sources] == [str(kept.id)]
@@ -110,7 +111,7 @@ def test_an_interrupted_removal_hides_the_document_and_can_be_repeated(
     with tenant_scope(acme):
         assert Document.objects.get(id=gone.id).published is None
     assert corpus.remove_document(acme, gone.id) is True
-    assert set(corpus.residue(acme, gone.id).values()) == {0}
+    assert set(residue(acme, gone.id).values()) == {0}
 
 
 def test_another_organisations_document_is_not_removed(acme: Organization, globex: Organization) -> None:
