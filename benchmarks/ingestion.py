@@ -31,7 +31,8 @@ from benchmarks.report import keep, quantile
 
 Files = list[tuple[str, bytes]]
 WINDOW, OVERLAP = 800, 120
-SHORT_FILES = 60
+SHORT_FILES, LONG_COPIES = 200, 6
+WARM_UP_PART = 4
 
 
 def files_of(name: str, folder: Path, round_: int) -> Files:
@@ -39,33 +40,37 @@ def files_of(name: str, folder: Path, round_: int) -> Files:
     stamp = f"Round {round_}.\n\n".encode()
     if name == "long":
         return [
-            (f"{text.stem}.txt", stamp + text.read_bytes())
+            (f"{text.stem}-{copy}.txt", stamp + b"Copy %d.\n\n" % copy + text.read_bytes())
+            for copy in range(LONG_COPIES)
             for text in sorted((folder / "spans/corpora").iterdir())
         ]
     if name == "short":
         lines = (folder / "retrieval/scifact/corpus.jsonl").read_text(encoding="utf-8").splitlines()
         passages = [json.loads(line) for line in lines[:SHORT_FILES]]
         return [(f"{p['_id']}.txt", stamp + p["text"].encode()) for p in passages]
-    pdf = sorted((folder / "pdfqa/sec-10q/pdfs").glob("*.pdf"))[0]
-    return [(pdf.name, pdf.read_bytes() + b"\n%" + stamp)]
+    pdfs = sorted((folder / "pdfqa/sec-10q/pdfs").glob("*.pdf"))
+    return [(pdf.name, pdf.read_bytes() + b"\n%" + stamp) for pdf in pdfs]
 
 
 class Recording:
-    """An embedder that keeps what it was asked for."""
+    """An embedder that keeps what it was asked for, and when that was first."""
 
     def __init__(self, embedder: Any) -> None:
         self.embedder, self.texts = embedder, list[str]()
+        self.first_at = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.embedder, name)
 
     def embed_passages(self, texts: Any, **options: Any) -> Any:
+        self.first_at = self.first_at or time.perf_counter()
         self.texts += texts
         return self.embedder.embed_passages(texts, **options)
 
 
-def ours(files: Files, organization: Any, embedder: Recording) -> tuple[float, list[str], int]:
-    """Seconds from the first claim to the last document's publication, the texts embedded, pages."""
+def ours(files: Files, organization: Any, embedder: Recording) -> tuple[float, float, list[str], int]:
+    """Seconds from the first claim to the last document's publication, and to the first text that is embedded; the texts
+    embedded, pages."""
     from django.core.files.uploadedfile import SimpleUploadedFile
 
     from ingestion import pipeline
@@ -73,7 +78,7 @@ def ours(files: Files, organization: Any, embedder: Recording) -> tuple[float, l
     from search.models import DocumentVersion
     from tenants.scope import tenant_scope
 
-    embedder.texts = []
+    embedder.texts, embedder.first_at = [], 0.0
     documents = [
         accept_upload(
             organization=organization, user=None, name=name, stream=SimpleUploadedFile("f", content)
@@ -88,7 +93,7 @@ def ours(files: Files, organization: Any, embedder: Recording) -> tuple[float, l
         pages = list(versions.values_list("page_count", flat=True))
     if len(pages) != len(files):
         raise RuntimeError(f"{len(files) - len(pages)} files did not become ready")
-    return seconds, embedder.texts, sum(pages)
+    return seconds, embedder.first_at - started, embedder.texts, sum(pages)
 
 
 def naive(files: Files, model: Any) -> tuple[float, int]:
@@ -137,17 +142,19 @@ def compare(name: str, folder: Path, rounds: int, embedder: Recording, model: An
     runs = []
     for round_ in range(rounds + 1):
         files = files_of(name, folder, round_)
-        seconds, texts, pages = ours(files, organization, embedder)
+        if not round_:  # caches are warmed up by a part
+            files = files[: max(1, len(files) // WARM_UP_PART)]
+        seconds, first, texts, pages = ours(files, organization, embedder)
         started = time.perf_counter()
         embedder.embedder.embed_passages(texts)
         bare = time.perf_counter() - started
         naive_seconds, naive_passages = naive(files, model) if round_ else (1.0, 0)
-        if round_:  # the first one warms caches up
+        if round_:
             characters = sum(map(len, texts)) / len(texts)
             runs.append(
                 {
                     "files": len(files), "pages": pages, "passages": len(texts), "characters_a_passage": round(characters),
-                    "ours_s": round(seconds, 3), "embedder_s": round(bare, 3), "naive_s": round(naive_seconds, 3),
+                    "ours_s": round(seconds, 3), "first_read_s": round(first, 3), "embedder_s": round(bare, 3), "naive_s": round(naive_seconds, 3),
                     "naive_passages": naive_passages,
                     "part_of_the_embedders_rate": round(bare / seconds, 3), "naive_takes_times": round(naive_seconds / seconds, 2),
                 }
@@ -229,7 +236,7 @@ def measure_questions(folder: Path, model: str, rounds: int) -> dict[str, Any]:
 
 def _ingest(client: httpx.Client, folder: Path, round_: int) -> threading.Event:
     """Uploads long files, returns when the first is embedded; the event is set when all are ready."""
-    text = b"\n\n".join(content for _, content in files_of("long", folder, round_))
+    text = b"\n\n".join(content for _, content in files_of("long", folder, round_)[:2])
     for copy in range(6):
         name, content = f"long-{round_}-{copy}.txt", b"Copy %d.%d\n\n" % (round_, copy) + text
         client.post("/api/v1/documents", files={"file": (name, content)}).raise_for_status()

@@ -1,9 +1,10 @@
-"""Reads the next files while one is in work, and lets short documents pass a long one.
+"""Reads the next files while one is in work, lets short documents pass a long one, and gives out those that may go together.
 
-What always holds: each job has a lease of its own, which is kept while it waits; at most ``TESSERA_READ_AHEAD`` jobs are
-held beside the one in work; only the thread that works touches the database, the readers know files alone; a job
-that was not begun when the worker ends goes back to the queue unharmed; passing takes at most half of the time, and a
-document that passes is never passed itself.
+What always holds: each job has a lease of its own, which is kept while it waits; beside the jobs in work at most
+``TESSERA_READ_AHEAD`` others are held, or, while all of them are short, :data:`MOST_SHORT` of :data:`SHORT_CHARACTERS` in
+all; only the thread that works touches the database, the readers know files alone; a job that was not begun when the
+worker ends goes back to the queue unharmed; passing takes at most half of the time, and a document that passes is never
+passed itself.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,8 +23,9 @@ from django.conf import settings
 from django.db import Error as DatabaseFailure
 
 from ingestion import child, files, passwords
+from ingestion.claiming import claim_more
 from ingestion.guards import Limits
-from ingestion.leases import Lease, LeaseLost, Stage, Stopping
+from ingestion.leases import Lease, LeaseLost, Stage, Stopping, renew_all
 from ingestion.parsed import ParsedDocument
 from search.models import DocumentVersion
 from tenants.scope import tenant_scope
@@ -34,7 +36,11 @@ KEEP_SECONDS = 5.0
 ASK_SECONDS = 1.0
 WAIT_SECONDS = 0.1
 SHORT_CHARACTERS = 100_000
-"""A document of at most so many characters (about 130 passages) may pass one that is in work."""
+"""A document of at most so many characters (about 130 passages) may pass one that is in work. Several that go together have
+no more in all: a second of the embedder's time."""
+MOST_SHORT = 32
+ONE_BY_ONE = 4
+"""How many jobs are claimed one after the other between two batches, where several organisations have some due."""
 
 
 class Abandoned(Exception):
@@ -66,13 +72,23 @@ class Reading:
     kept_at: float
 
     @property
+    def characters(self) -> int:
+        """Of its text; before it is read, or where it could not be, a byte of its file counts as one."""
+        if self.result.done() and self.result.exception() is None:
+            return sum(len(page.text) for page in self.result.result()[0].pages)
+        return self.version.size
+
+    @property
+    def goes_with_others(self) -> bool:
+        """Whether it is read, short, and nothing speaks against doing it with others: no failure, no interruption."""
+        return self.short and self.result.exception() is None and not self.lease.interrupted
+
+    @property
     def short(self) -> bool:
         """Whether it is read, and little or nothing follows: a short text or a failure."""
         if not self.result.done():
             return False
-        if self.result.exception() is not None:
-            return True
-        return sum(len(page.text) for page in self.result.result()[0].pages) <= SHORT_CHARACTERS
+        return self.result.exception() is not None or self.characters <= SHORT_CHARACTERS
 
     def keep(self) -> None:
         """Holds the lease on. Raises as :meth:`Lease.renew` does."""
@@ -85,11 +101,12 @@ class Reading:
 class ReadAhead:
     """The jobs that a worker holds beside the one in work. Used by one thread, as a context.
 
-    ``claim`` gives the next job, ``work`` does one that is read. ``jobs`` 0 reads no file ahead.
+    ``claim`` gives the next job, ``work`` does one that is read, with others if it likes, and returns how many it did.
+    ``jobs`` 0 reads no file ahead.
     """
 
     def __init__(
-        self, jobs: int, *, claim: Callable[[], Lease | None], work: Callable[[Reading, ReadAhead], None]
+        self, jobs: int, *, claim: Callable[[], Lease | None], work: Callable[[Reading, ReadAhead], int]
     ) -> None:
         self._most, self._claim, self._work = jobs, claim, work
         self._readers = ThreadPoolExecutor(1 + jobs, thread_name_prefix="ingestion-reader")
@@ -111,20 +128,57 @@ class ReadAhead:
         self._readers.shutdown(cancel_futures=True)
 
     def next(self) -> Lease | Reading | None:
-        """The job to work on now: the one that was claimed first, or one claimed now."""
-        return self._waiting.pop(0) if self._waiting else self._claim()
+        """The job to work on now: of those that wait the first, one that a person waits for before a bulk one, and one that is
+        read and short before another."""
+        if not self._waiting:
+            return self._claim()
+        self._fill()
+        first = max(self._waiting, key=lambda reading: (reading.lease.priority, reading.short))
+        self._waiting.remove(first)
+        return first
+
+    def companions(self, reading: Reading) -> list[Reading]:
+        """Takes out those that may be done together with ``reading``, which is read: short ones of its organisation that are
+        read too, in their order."""
+        left = SHORT_CHARACTERS - reading.characters
+        found: list[Reading] = []
+        if reading.goes_with_others:
+            for other in list(self._waiting):
+                same = other.lease.organization.pk == reading.lease.organization.pk
+                if same and other.goes_with_others and other.characters <= left:
+                    left -= other.characters
+                    self._waiting.remove(other)
+                    found.append(other)
+        return found
 
     def begin(self, lease: Lease) -> Reading:
         """Starts to read the job's file. Raises :class:`LeaseLost` and :class:`Stopping`."""
-        with tenant_scope(lease.organization):
-            version = DocumentVersion.objects.select_related("document").filter(id=lease.version_id).first()
-        if version is None:
+        begun = self._begin_all([lease])
+        if not begun:
             raise LeaseLost(str(lease.job_id))
-        allowed, pages = child.limits(), Pages()
-        lease.renew(stage=Stage.PARSING, seconds=_seconds(allowed))
-        password = passwords.of_job(organization=lease.organization, job_id=lease.job_id)
+        return begun[0]
+
+    def _begin_all(self, leases: Sequence[Lease]) -> list[Reading]:
+        """Starts to read the files of jobs of one organisation, those that are still ours. Raises :class:`Stopping`."""
+        organization, allowed = leases[0].organization, child.limits()
+        with tenant_scope(organization):
+            rows = DocumentVersion.objects.select_related("document")
+            versions = rows.in_bulk([lease.version_id for lease in leases])
+        ours = renew_all(
+            [lease for lease in leases if lease.version_id in versions],
+            stage=Stage.PARSING,
+            seconds=_seconds(allowed),
+        )
+        known = passwords.of_jobs(organization=organization, job_ids=[lease.job_id for lease in ours])
+        return [
+            self._read(lease, versions[lease.version_id], allowed, known.get(lease.job_id)) for lease in ours
+        ]
+
+    def _read(self, lease: Lease, version: DocumentVersion, allowed: Limits, password: str | None) -> Reading:
+        pages = Pages()
 
         def read() -> tuple[ParsedDocument, datetime]:
+            lease.begun_at = lease.clock()  # nobody pays for the time in which a file waits for its reader
             with files.local_copy(version.file) as path:
                 name = version.document.filename
                 parsed = child.parse_file(
@@ -154,13 +208,20 @@ class ReadAhead:
     def meanwhile(self, lease: Lease, keep: Callable[[], None]) -> None:
         """Called again and again by the job in work: claims, keeps what waits, and lets what is short pass. ``keep`` holds
         the caller's own lease; it is called after something passed. Raises what ``keep`` raises."""
-        now = time.monotonic()
-        if self._held_up is not None:
-            self._keep_held_up(now)
+        if not self.look_after():
             return
-        if len(self._waiting) < self._most and now - self._asked_at >= ASK_SECONDS:
-            self._asked_at = now
-            self._take()
+        short = next((reading for reading in self._waiting if reading.short), None)
+        if short is not None and time.monotonic() >= self._may_pass_at:
+            self._waiting.remove(short)
+            self._let_pass(short, lease, keep)
+            keep()
+
+    def look_after(self) -> bool:
+        """Claims, and keeps what waits. False while a job is being passed: then that one is kept, and nothing else done."""
+        if self._held_up is not None:
+            self._keep_held_up(time.monotonic())
+            return False
+        self._fill()
         for reading in list(self._waiting):
             try:
                 reading.keep()
@@ -169,20 +230,15 @@ class ReadAhead:
                 reading.pages.abandoned = True
                 if isinstance(end, Stopping):
                     _return(reading.lease)
-        short = next((reading for reading in self._waiting if reading.short), None)
-        if short is not None and now >= self._may_pass_at:
-            self._waiting.remove(short)
-            self._let_pass(short, lease, keep)
-            keep()
+        return True
 
     def _let_pass(self, short: Reading, held_up: Lease, keep: Callable[[], None]) -> None:
         began, clock = time.monotonic(), held_up.clock()
         self._held_up, self._kept_at = keep, began
         try:
-            self._work(short, self)
+            self.passed += self._work(short, self)
         finally:
             self._held_up = None
-            self.passed += 1
             ended = time.monotonic()
             self._may_pass_at = ended + (ended - began)
             self._asked_at = float("-inf")
@@ -195,21 +251,50 @@ class ReadAhead:
             with contextlib.suppress(LeaseLost, Stopping):
                 self._held_up()
 
-    def _take(self) -> None:
-        """Claims one job and starts to read it. What goes wrong here must not end the job in work."""
+    def _fill(self) -> None:
+        """Claims what there is room for, unless there was nothing a moment ago. What goes wrong here must not end the job in
+        work."""
+        now = time.monotonic()
+        if now - self._asked_at < ASK_SECONDS:
+            return
+        for _ in range(ONE_BY_ONE):
+            if not self._has_room():
+                return
+            if not self._take():
+                self._asked_at = now
+                return
+
+    def _has_room(self) -> bool:
+        """Whether no more is held than the setting says, or little of it is: at most half of what short ones may be."""
+        held = len(self._waiting)
+        if held < self._most:
+            return True
+        if not self._most or held > MOST_SHORT // 2:
+            return False
+        return 2 * sum(reading.characters for reading in self._waiting) <= SHORT_CHARACTERS
+
+    def _take(self) -> bool:
+        """Claims a job, and with a short one those that come after it, and starts to read them. False when none is due."""
         try:
             lease = self._claim()
         except DatabaseFailure:
             logger.warning("no job could be claimed ahead", exc_info=True)
-            return
+            return False
         if lease is None:
-            return
+            return False
+        leases = [lease]
         try:
-            self._waiting.append(self.begin(lease))
-        except LeaseLost:
-            logger.info("job %s is no longer ours", lease.job_id)
+            self._waiting += self._begin_all(leases)
+            room = SHORT_CHARACTERS - sum(reading.characters for reading in self._waiting)
+            leases = (
+                claim_more(lease, most=MOST_SHORT - len(self._waiting), characters=room) if room > 0 else []
+            )
+            if leases:
+                self._waiting += self._begin_all(leases)
         except (Stopping, DatabaseFailure):
-            _return(lease)
+            for each in leases:
+                _return(each)
+        return True
 
 
 def _return(lease: Lease) -> None:

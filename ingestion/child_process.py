@@ -1,8 +1,8 @@
 """Runs the limited child process that reads a file, and turns whatever becomes of it into a value or a typed failure.
 
-What always holds: the child is started by ``subprocess`` without ``preexec_fn`` (the caller has threads),
-with an environment of its own, in a session of its own that is killed whole when the time is up. A child that
-dies, hangs or answers nonsense is an :class:`~ingestion.guards.IngestionFailure`; where it reads page by page, it
+What always holds: the child is a fork of the nursery (:mod:`ingestion.forking`), which has no threads, or, where there is
+none, started by ``subprocess`` without ``preexec_fn`` (the caller has threads); it has an environment of its own, and a
+session of its own that is killed whole when the time is up. A child that dies, hangs or answers nonsense is an :class:`~ingestion.guards.IngestionFailure`; where it reads page by page, it
 costs the page that it died of. Nothing it writes is trusted, and what it leaves in its folder for temporary files is
 removed. The request, which may hold a password, is never on a disk. A child does not outlive its parent, however that
 ends: it holds one end of a pipe whose other end only the parent has.
@@ -22,19 +22,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final, Protocol, cast
 
+from ingestion import forking
+from ingestion.forking import NurseryEnded
 from ingestion.guards import CODES, Code, IngestionFailure, Limits
 
-_ROOT: Final = Path(__file__).resolve().parent.parent
-_ENVIRONMENT: Final = {
-    "PYTHONPATH": str(_ROOT),
-    "LANG": "C.UTF-8",
-    "PYTHONUTF8": "1",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "OPENBLAS_NUM_THREADS": "1",  # each thread reserves address space, which RLIMIT_AS counts
-    "OMP_NUM_THREADS": "1",
-}
 SCRATCH: Final = "tessera-read-"
 """How the folder for a child's temporary files begins."""
 _ANSWERED_NOW: Final = ("render", "rectangles")
@@ -56,16 +49,10 @@ class PageTexts:
 
 def run(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
     """The child's answer to ``request``. Raises :class:`IngestionFailure`."""
-    with tempfile.TemporaryFile() as answered:
-        with _started(request, limits, answered) as process:
-            try:
-                status = process.wait(timeout=limits.wall_s)
-            except subprocess.TimeoutExpired:
-                raise IngestionFailure("timeout") from None
-        if status != 0:
-            raise death(status)
-        answered.seek(0)
-        body = answered.read(6 * limits.max_characters + 128 * 1024 * 1024)
+    try:
+        body = _body(request, limits, fork=True)
+    except NurseryEnded:
+        body = _body(request, limits, fork=False)
     try:
         answer = json.loads(body)
         if failure := answer.get("failure"):
@@ -77,6 +64,20 @@ def run(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
     if not isinstance(result, dict):
         raise IngestionFailure("malformed")
     return result
+
+
+def _body(request: dict[str, Any], limits: Limits, *, fork: bool) -> bytes:
+    """What the child has written when it ended well."""
+    with tempfile.TemporaryFile() as answered:
+        with _started(request, limits, answered, fork=fork) as child:
+            try:
+                status = child.wait(timeout=limits.wall_s)
+            except subprocess.TimeoutExpired:
+                raise IngestionFailure("timeout") from None
+        if status != 0:
+            raise death(status)
+        answered.seek(0)
+        return answered.read(6 * limits.max_characters + 128 * 1024 * 1024)
 
 
 def run_pages(
@@ -96,11 +97,16 @@ def run_pages(
     left = list(pages)
     ends = time.monotonic() + limits.wall_s
     deaths = 0
+    fork = True
     for _ in range(_MOST_CHILDREN):
         if not left or time.monotonic() >= ends or deaths >= _DEATHS_IN_A_ROW:
             break
         before = len(left)
-        whole = _read_some({**request, "pages": left}, limits, ends, found, on_page)
+        try:
+            whole = _read_some({**request, "pages": left}, limits, ends, found, on_page, fork=fork)
+        except NurseryEnded:
+            fork = False
+            continue
         left = [page for page in left if page not in found.texts]
         if whole or not left:
             break
@@ -115,14 +121,16 @@ def _read_some(
     ends: float,
     found: PageTexts,
     on_page: Callable[[], None] | None,
+    *,
+    fork: bool,
 ) -> bool:
     """Lets one child read; adds to ``found`` what it answers. False when it died on a page."""
-    with tempfile.TemporaryFile() as answered, _started(request, limits, answered) as process:
+    with tempfile.TemporaryFile() as answered, _started(request, limits, answered, fork=fork) as child:
         lines = _Lines(answered, 6 * limits.max_characters + 128 * 1024 * 1024)
         status: int | None = None
         while status is None and time.monotonic() < ends:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                status = process.wait(timeout=_LOOK_SECONDS)
+                status = child.wait(timeout=_LOOK_SECONDS)
             for line in lines.new():
                 _take(line, request["pages"], found)
                 if on_page is not None:
@@ -157,39 +165,61 @@ class _Lines:
 
 
 @contextlib.contextmanager
-def _started(
-    request: dict[str, Any], limits: Limits, answered: IO[bytes]
-) -> Iterator[subprocess.Popen[bytes]]:
+def _started(request: dict[str, Any], limits: Limits, answered: IO[bytes], *, fork: bool) -> Iterator[_Child]:
     """The child at work on ``request``; it is ended with its session when the block is left."""
     request = {**request, "path": str(Path(request["path"]).resolve()), "limits": dataclasses.asdict(limits)}
+    nice = 0 if request["act"] in _ANSWERED_NOW else _NICENESS
     with (
         _lifeline() as lifeline,
         _in_memory() as asked,
         tempfile.TemporaryDirectory(prefix=SCRATCH, ignore_cleanup_errors=True) as scratch,
     ):
-        asked.write(json.dumps({**request, "lifeline": lifeline}).encode("ascii"))
+        asked.write(json.dumps(request).encode("ascii"))
         asked.seek(0)
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-s", "-m", "ingestion.parse_child"],
+        files = {"asked": asked.fileno(), "answered": answered.fileno(), "lifeline": lifeline}
+        child: _Child | None = forking.fork(**files, scratch=scratch, nice=nice) if fork else None
+        if child is None:
+            child = _Program(**files, scratch=scratch, nice=nice)
+        try:
+            yield child
+        finally:
+            child.end()
+
+
+class _Child(Protocol):
+    def wait(self, timeout: float) -> int: ...
+
+    def end(self) -> None: ...
+
+
+class _Program:
+    """A child with an interpreter of its own."""
+
+    def __init__(self, *, asked: int, answered: int, lifeline: int, scratch: str, nice: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-s", "-m", "ingestion.parse_child", str(lifeline)],
             stdin=asked,
             stdout=answered,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env={**_ENVIRONMENT, "TMPDIR": scratch},
+            env={**forking.ENVIRONMENT, "TMPDIR": scratch},
             start_new_session=True,
             close_fds=True,
             pass_fds=[lifeline],
         )
         with contextlib.suppress(ProcessLookupError):
-            if request["act"] not in _ANSWERED_NOW:
-                os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if nice:
+                as_ours = os.getpriority(os.PRIO_PROCESS, 0)
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, as_ours + nice)
+
+    def wait(self, timeout: float) -> int:
+        return self._process.wait(timeout)
+
+    def end(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
 
 @contextlib.contextmanager

@@ -55,6 +55,53 @@ def claim(
     return None
 
 
+def claim_more(first: Lease, *, most: int, characters: int) -> list[Lease]:
+    """Up to ``most`` further jobs that :func:`claim` would give next, one after the other, when nobody but the organisation
+    of ``first`` has anything to do, and in its class only: their order is plain then. They end before the first whose file,
+    a byte taken for a character, goes beyond ``characters`` in all. None that was interrupted is among them: who works on
+    many at once must not be ended by the same file again.
+    """
+    now = first.clock()
+    with system_scope("claim further ingestion jobs of one organisation"):
+        if first.interrupted or not _alone_in_the_queue(first, now):
+            return []
+        queue = IngestionJob.objects.filter(
+            due(now),
+            organization=first.organization,
+            organization__is_active=True,
+            status=Status.QUEUED,
+            priority=first.priority,
+        ).order_by("created_at", "id")
+        chosen: list[uuid.UUID] = []
+        for id_, interruptions, size in queue.values_list("id", "interruptions", "version__size")[:most]:
+            characters -= size
+            if characters < 0 or interruptions:
+                break
+            chosen.append(id_)
+        if not chosen:
+            return []
+        token, virtual_now = uuid.uuid4(), shares.present()
+        IngestionJob.objects.filter(id__in=chosen, status=Status.QUEUED).update(**_begun(token, now))
+        won = IngestionJob.objects.filter(id__in=chosen, lease_token=token).order_by("created_at", "id")
+        leases = [_lease(job, first.organization, token, now, first.clock, first.stopping) for job in won]
+        if leases:
+            shares.begin(first.organization.pk, now=virtual_now)
+    return leases
+
+
+def _alone_in_the_queue(first: Lease, now: datetime) -> bool:
+    """Whether all that is due is of the organisation and the class of ``first``, and no job must run alone."""
+    if IngestionJob.objects.filter(status=Status.PROCESSING, interruptions__gte=ALONE_AFTER).exists():
+        return False
+    for priority in Priority:
+        heads = _heads(priority, now, Counter())
+        if any(job.organization_id != first.organization.pk for job in heads):
+            return False
+        if heads and priority != first.priority:
+            return False
+    return True
+
+
 def due(now: datetime) -> Q:
     """Whether a queued job may be begun."""
     return Q(not_before__isnull=True) | Q(not_before__lte=now)
@@ -134,17 +181,35 @@ def _take(
 ) -> Lease | None:
     """The lease, or None when another worker was faster."""
     token, virtual_now = uuid.uuid4(), shares.present()
-    won = IngestionJob.objects.filter(id=job.id, status=Status.QUEUED).update(
-        status=Status.PROCESSING,
-        lease_token=token,
-        lease_expires_at=now + timedelta(seconds=settings.ENV.lease_seconds),
-        not_before=None,
-        started_at=now,
-        stage_since=now,
-        ended_at=None,
-        updated_at=now,
-    )
+    won = IngestionJob.objects.filter(id=job.id, status=Status.QUEUED).update(**_begun(token, now))
     if not won:
         return None
     shares.begin(job.organization_id, now=virtual_now)
-    return Lease(job.id, job.organization, job.document_id, job.version_id, token, now, clock, stopping)
+    return _lease(job, job.organization, token, now, clock, stopping)
+
+
+def _begun(token: uuid.UUID, now: datetime) -> dict[str, object]:
+    return {
+        "status": Status.PROCESSING,
+        "lease_token": token,
+        "lease_expires_at": now + timedelta(seconds=settings.ENV.lease_seconds),
+        "not_before": None,
+        "started_at": now,
+        "stage_since": now,
+        "ended_at": None,
+        "updated_at": now,
+    }
+
+
+def _lease(
+    job: IngestionJob,
+    organization: Organization,
+    token: uuid.UUID,
+    now: datetime,
+    clock: Callable[[], datetime],
+    stopping: Callable[[], bool],
+) -> Lease:
+    return Lease(
+        job.id, organization, job.document_id, job.version_id, token, now, clock, stopping,
+        priority=job.priority, interrupted=job.interruptions > 0,
+    )  # fmt: skip

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from ingestion import passwords, shares
-from ingestion.claiming import claim, due
+from ingestion.claiming import claim, claim_more, due
 from ingestion.leases import (
     ALONE_AFTER,
     MAX_ATTEMPTS,
@@ -27,6 +27,7 @@ from ingestion.leases import (
     Status,
     Stopping,
     interrupt_expired,
+    renew_all,
 )
 from ingestion.models import IngestionJob, Priority
 from search.models import Document, DocumentVersion
@@ -46,12 +47,14 @@ __all__ = [
     "Stopping",
     "cancel",
     "claim",
+    "claim_more",
     "deletions_cut_off",
     "due_in",
     "end_for_deletion",
     "enqueue",
     "interrupt_expired",
     "keep_password",
+    "renew_all",
     "retry",
     "wake_workers",
 ]

@@ -11,12 +11,12 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Case, F, When
+from django.db.models import Case, F, IntegerField, Value, When
 from django.utils import timezone
 
 from ingestion import shares
@@ -63,6 +63,9 @@ class Lease:
     begun_at: datetime
     clock: Callable[[], datetime] = timezone.now
     stopping: Callable[[], bool] = field(default=lambda: False)
+    priority: int = IngestionJob._meta.get_field("priority").default
+    interrupted: bool = False
+    """Whether earlier work on this job was cut off; such a job shares its steps with no other."""
 
     def renew(self, *, stage: str, done: int = 0, total: int = 0, seconds: float | None = None) -> None:
         """Records progress and holds the job for ``seconds`` more (default: the setting).
@@ -160,6 +163,42 @@ class Lease:
             raise LeaseLost(str(self.job_id))
 
 
+def renew_all(
+    leases: Sequence[Lease],
+    *,
+    stage: str,
+    totals: Mapping[uuid.UUID, int] | None = None,
+    seconds: float | None = None,
+) -> list[Lease]:
+    """:meth:`Lease.renew` for jobs of one organisation at once, none of which is told to be done in part: those that are
+    still ours. ``totals``, by job. Raises :class:`Stopping`."""
+    if not leases:
+        return []
+    first = leases[0]
+    if first.stopping():
+        raise Stopping
+    now = first.clock()
+    point = _RANK[stage] * _POINTS_PER_STAGE
+    amounts = [When(id=job_id, then=Value(total)) for job_id, total in (totals or {}).items()]
+    with tenant_scope(first.organization):
+        ours = IngestionJob.objects.filter(
+            id__in=[lease.job_id for lease in leases],
+            lease_token__in={lease.token for lease in leases},
+            status=Status.PROCESSING,
+        )
+        ours.update(
+            stage_since=Case(When(stage=stage, then=F("stage_since")), default=now),
+            stage=stage,
+            done=0,
+            total=Case(*amounts, default=Value(0), output_field=IntegerField()) if amounts else 0,
+            lease_expires_at=now + timedelta(seconds=seconds or settings.ENV.lease_seconds),
+            updated_at=now,
+        )
+        ours.filter(furthest__lt=point).update(furthest=point, interruptions=0)
+        held = set(ours.values_list("id", "lease_token"))
+    return [lease for lease in leases if (lease.job_id, lease.token) in held]
+
+
 def interrupt_expired(*, clock: Callable[[], datetime] = timezone.now, sole_worker: bool = False) -> int:
     """Takes every job back whose lease ran out; returns how many.
 
@@ -168,7 +207,7 @@ def interrupt_expired(*, clock: Callable[[], datetime] = timezone.now, sole_work
     """
     now = clock()
     taken = 0
-    worked: dict[int, float] = defaultdict(float)
+    worked: dict[tuple[int, uuid.UUID | None], float] = defaultdict(float)
     with system_scope("take back ingestion jobs whose lease ran out"):
         dead = IngestionJob.objects.filter(status=Status.PROCESSING)
         if not sole_worker:
@@ -201,10 +240,16 @@ def interrupt_expired(*, clock: Callable[[], datetime] = timezone.now, sole_work
             )
             taken += won
             if won and job.started_at and job.lease_expires_at:
-                worked[job.organization_id] += (
-                    min(now, job.lease_expires_at) - job.started_at
-                ).total_seconds()
-        shares.charge(worked)
+                worker = (
+                    job.organization_id,
+                    job.lease_token,
+                )  # one worker's at once, where they have one token
+                seconds = (min(now, job.lease_expires_at) - job.started_at).total_seconds()
+                worked[worker] = max(worked[worker], seconds)
+        owed: dict[int, float] = defaultdict(float)
+        for (organization_id, _), seconds in worked.items():
+            owed[organization_id] += seconds
+        shares.charge(owed)
     return taken
 
 

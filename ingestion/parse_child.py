@@ -1,9 +1,10 @@
 """The child process that reads one file: it limits itself, does one act, writes one JSON object, and ends. (Pages that
 are read one by one are written one by one.)
 
-Started by :mod:`ingestion.child` as ``python -m ingestion.parse_child`` with the request on stdin. What
-always holds: the limits are set before any parser is imported; no socket is connected and no program started;
-neither Django nor torch is imported; it ends with the process that started it. The answer goes to the file that was stdout, under RLIMIT_FSIZE.
+A fork of :mod:`ingestion.nursery`, or started as ``python -m ingestion.parse_child LIFELINE``, with the request on
+stdin. What always holds: the limits are set before the file is opened; no socket is connected and no program started;
+neither Django nor torch is imported; it ends with the process that asked for it. The answer goes to the file that was
+stdout, under RLIMIT_FSIZE.
 """
 
 from __future__ import annotations
@@ -87,10 +88,10 @@ def _act(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
     return dataclasses.asdict(found)
 
 
-def main() -> int:
+def main(lifeline: int) -> int:
     """Answers one request. The exit status is 0 also for a typed failure; 1 means no answer was written."""
+    end_with_parent(lifeline)
     request = json.load(sys.stdin)
-    end_with_parent(request["lifeline"])
     limits = Limits(**request["limits"])
     limit_process(limits)
     sys.addaudithook(_forbid)
@@ -124,5 +125,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    status = main()
+    status = main(int(sys.argv[1]))
     os._exit(status)

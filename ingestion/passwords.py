@@ -7,7 +7,9 @@ that has ended holds none (a constraint of its table says so); and it is never l
 from __future__ import annotations
 
 import base64
+import contextlib
 import uuid
+from collections.abc import Sequence
 from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -29,14 +31,19 @@ def sealed(password: str, *, job_id: uuid.UUID) -> str:
 
 def of_job(*, organization: Organization, job_id: uuid.UUID) -> str | None:
     """The password that was given for a job that has not ended; None without one, or under another secret key."""
+    return of_jobs(organization=organization, job_ids=[job_id]).get(job_id)
+
+
+def of_jobs(*, organization: Organization, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """Those passwords, by job; nothing for a job without one."""
     with tenant_scope(organization):
-        kept = IngestionJob.objects.filter(id=job_id).values_list("sealed_password", flat=True).first()
-    if not kept:
-        return None
-    try:
-        return _box(job_id).decrypt(kept.encode("ascii")).decode()
-    except InvalidToken:
-        return None
+        jobs = IngestionJob.objects.filter(id__in=job_ids).exclude(sealed_password="")
+        kept = dict(jobs.values_list("id", "sealed_password"))
+    found: dict[uuid.UUID, str] = {}
+    for job_id, password in kept.items():
+        with contextlib.suppress(InvalidToken):
+            found[job_id] = _box(job_id).decrypt(password.encode("ascii")).decode()
+    return found
 
 
 def _box(job_id: uuid.UUID) -> Fernet:

@@ -2,7 +2,9 @@
 
     claim -> parse (child process) -> chunk -> embed -> rows -> index -> publish -> remove the old version
 
-Parsing runs ahead: the next file is read while this one is embedded, and a short one may pass (:mod:`ingestion.ahead`).
+Parsing runs ahead: the next files are read while this one is embedded, and short ones may pass (:mod:`ingestion.ahead`).
+Short files of one organisation that are read go the rest of the way together (:mod:`ingestion.together`). The last three
+steps are :mod:`ingestion.publishing`.
 
 What always holds: each stage can be repeated, since ids follow from (organisation, version, ordinal) and a
 stage first removes what an earlier try left; a version becomes visible by one pointer, set in the same
@@ -14,40 +16,32 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import numpy as np
-import numpy.typing as npt
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import F, Q
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from inference import runtime
 from inference.embedder import Embedder
 from inference.errors import InferenceError, NotReady
-from ingestion import files, jobs, page_images, titles
+from ingestion import files, jobs, titles
 from ingestion.ahead import ReadAhead, Reading
 from ingestion.chunking import chunk
 from ingestion.guards import IngestionFailure
 from ingestion.jobs import Lease, LeaseLost, Stage, Stopping
-from ingestion.models import IngestionJob
-from ingestion.parsed import ParsedDocument, TextChunk
+from ingestion.parsed import TextChunk
+from ingestion.publishing import Vectors, publish, seconds_to_write, take_back_what_nobody_wants, write_rows
+from ingestion.together import Member, Together
 from search import corpus
 from search.index.errors import IndexAway, IndexFailure
-from search.models import Chunk, Document, DocumentVersion, Page
-from tenants.models import Organization
-from tenants.scope import tenant_scope
 
 logger = logging.getLogger(__name__)
 
 CHUNK_TOKENS = 200
 LONGEST_PATH = 200  # characters; the embedder reads 256 tokens in all
-ROWS_PER_STATEMENT = 200
-ROWS_PER_SECOND = 100
-"""What a busy machine writes at least: nothing can hold the lease on in the midst of a transaction."""
 PROGRESS_SECONDS = 0.5
 MODELS_WAIT_SECONDS = 2.0
 AGAIN = "It is tried again by itself; if it stays so, tell the operator of this installation."
@@ -55,8 +49,6 @@ TURN_SECONDS = 60.0
 """After so long a worker ends its turn between two jobs, so that what else it was asked for, such as a sweep, is done."""
 LONG_SECONDS = 5.0
 """A job that takes longer lets others be read, and pass, also at the end of a turn."""
-
-Vectors = npt.NDArray[np.float32]
 
 
 def work_for_a_turn() -> int:
@@ -91,18 +83,54 @@ def work_until_idle(
             job_began = time.monotonic()
             if (job := ahead.next()) is None:
                 break
-            work(job, ahead)
-            worked += 1
+            worked += work(job, ahead)
     return worked + ahead.passed
 
 
-def work(job: Lease | Reading, ahead: ReadAhead | None = None) -> None:
-    """Takes one claimed job as far as it goes. Every outcome becomes the job's state. Others are read ``ahead``."""
+def work(job: Lease | Reading, ahead: ReadAhead | None = None) -> int:
+    """Takes one claimed job as far as it goes, and with a short one that is read others like it; returns how many. Every
+    outcome becomes the job's state. Others are read ``ahead``."""
     if ahead is None:
         with ReadAhead(0, claim=lambda: None, work=work) as alone:
             return work(job, alone)
-    _attempt(job, ahead)
-    _take_back_what_nobody_wants(job.lease if isinstance(job, Reading) else job)
+    others = ahead.companions(job) if isinstance(job, Reading) else []
+    ended = _attempt_together([job, *others], ahead) if isinstance(job, Reading) and others else []
+    every = [job, *others]
+    for each in every:
+        if each not in ended:
+            _attempt(each, ahead)
+    take_back_what_nobody_wants([each.lease if isinstance(each, Reading) else each for each in every])
+    return len(every)
+
+
+def _attempt_together(readings: Sequence[Reading], ahead: ReadAhead) -> list[Reading]:
+    """Those that are done, and need not be attempted one by one. What fails does so once more by itself, where its failure
+    becomes its state."""
+    together: Together | None = None
+    try:
+        embedder = runtime.current().embedder
+        members = [_member(reading, embedder) for reading in readings]
+        together = Together(members, embedder=embedder, ahead=ahead, progress_seconds=PROGRESS_SECONDS)
+        together.run()
+    except (LeaseLost, Stopping, NotReady):
+        pass
+    except IndexAway as error:  # each by itself would find that out once more
+        logger.warning("files that went together: the index is away: %s", error)
+        for reading in readings:
+            if together is None or reading not in together.ended:
+                _let_go(reading.lease, code="index_away", message=error.message, remedy=AGAIN)
+        return list(readings)
+    except Exception:
+        logger.warning("files that went together go on one by one", exc_info=True)
+    return [] if together is None else together.ended
+
+
+def _member(reading: Reading, embedder: Embedder) -> Member:
+    parsed = reading.result.result()[0]
+    passages = chunk(parsed, tokenizer=embedder.tokenizer, max_tokens=CHUNK_TOKENS)
+    title = titles.title_for(reading.version.document, parsed)
+    texts = [embedding_text(title, passage) for passage in passages]
+    return Member(reading, parsed, passages, texts)
 
 
 def _attempt(job: Lease | Reading, ahead: ReadAhead) -> None:
@@ -162,18 +190,12 @@ def ingest(job: Lease | Reading, ahead: ReadAhead) -> None:
     )
     title = titles.title_for(version.document, parsed)
     vectors = _embed(lease, embedder, title, passages, ahead)
-    rows = len(passages) + len(parsed.pages)
-    until_written = settings.ENV.lease_seconds + rows / ROWS_PER_SECOND
+    until_written = seconds_to_write(len(passages) + len(parsed.pages))
     lease.renew(stage=Stage.INDEXING, done=0, total=len(passages), seconds=until_written)
-    again = _write_rows(lease, version, parsed, passages, vectors, embedder.name)
+    again = write_rows(lease, version, parsed, passages, vectors, embedder.name)
     report = _reporter(lease, Stage.INDEXING, len(passages), ahead)
     corpus.index_version(lease.organization, version.id, again=again, on_batch=report)
-    _publish(lease, version)
-
-
-def chunk_id(organization_id: int, version_id: uuid.UUID, ordinal: int) -> uuid.UUID:
-    """UUIDv5 of (organisation, version, ordinal): the same passage has the same id at every try."""
-    return uuid.uuid5(version_id, f"{organization_id}/{ordinal}")
+    publish(lease, version)
 
 
 def embedding_text(title: str, passage: TextChunk) -> str:
@@ -216,132 +238,6 @@ def _reporter(lease: Lease, stage: str, total: int, ahead: ReadAhead) -> Callabl
     return report
 
 
-def _write_rows(
-    lease: Lease,
-    version: DocumentVersion,
-    parsed: ParsedDocument,
-    passages: Sequence[TextChunk],
-    vectors: Vectors,
-    model: str,
-) -> bool:
-    """Whether an earlier try had left rows, and so perhaps points of other passages."""
-    organization = lease.organization
-    packed = vectors.astype("<f2")
-    with tenant_scope(organization), transaction.atomic():
-        left, _ = Chunk.objects.filter(version=version).delete()
-        left += Page.objects.filter(version=version).delete()[0]
-        changed = DocumentVersion.objects.filter(id=version.id).update(
-            media_type=parsed.media_type[:120],
-            author=_storable(parsed.author)[:300],
-            language=parsed.language[:8],
-            dated=parsed.created,
-            page_count=len(parsed.pages),
-            pages_without_text=list(parsed.pages_without_text),
-            pages_by_ocr=list(parsed.pages_by_ocr),
-            protected=parsed.protected,
-        )
-        if not changed:
-            raise LeaseLost(str(lease.job_id))
-        titles.adopt(version.document, parsed)
-        Page.objects.bulk_create(
-            [
-                Page(
-                    organization=organization,
-                    version=version,
-                    number=page.number,
-                    label=_storable(page.label)[:200],
-                    text=_storable(page.text),
-                )
-                for page in parsed.pages
-            ],
-            batch_size=ROWS_PER_STATEMENT,
-        )
-        Chunk.objects.bulk_create(
-            [
-                Chunk(
-                    id=chunk_id(organization.pk, version.id, passage.ordinal),
-                    organization=organization,
-                    version=version,
-                    ordinal=passage.ordinal,
-                    page=passage.page,
-                    start=passage.start,
-                    end=passage.end,
-                    text=_storable(passage.text),
-                    headings=[_storable(heading) for heading in passage.headings],
-                    embedding=packed[position].tobytes(),
-                    embedding_model=model,
-                )
-                for position, passage in enumerate(passages)
-            ],
-            batch_size=ROWS_PER_STATEMENT,
-        )
-    return left > 0
-
-
-def _publish(lease: Lease, version: DocumentVersion) -> None:
-    """Makes the version the visible one and ends the job, in one step; then removes what it replaces."""
-    with tenant_scope(lease.organization), transaction.atomic():
-        document = (
-            Document.objects.select_for_update(of=("self",))
-            .select_related("published")
-            .filter(id=lease.document_id)
-            .first()
-        )
-        if document is None:
-            raise LeaseLost(str(lease.job_id))
-        published = document.published
-        if published is not None and published.created_at > version.created_at:
-            lease.supersede()
-        else:
-            Document.objects.filter(id=document.id).update(published=version, updated_at=timezone.now())
-            lease.hand_in()
-    _remove_replaced(lease.organization, lease.document_id)
-
-
-def remove_left_overs() -> None:
-    """Removes what a worker that was killed right after publishing left of the versions before."""
-    for organization in Organization.objects.all():
-        with tenant_scope(organization):
-            left = Document.objects.filter(versions__created_at__lt=F("published__created_at"))
-            ids = list(left.values_list("id", flat=True).distinct())
-        for document_id in ids:
-            try:
-                _remove_replaced(organization, document_id)
-            except (IndexFailure, OSError):
-                logger.exception("replaced versions of document %s are still there", document_id)
-
-
-def _remove_replaced(organization: Organization, document_id: uuid.UUID) -> None:
-    """Removes the versions of a document that are older than the published one: points, pictures and file of each,
-    then its rows, by which a sweep finds what was left when this was cut off."""
-    with tenant_scope(organization):
-        older = Q(document_id=document_id, created_at__lt=F("document__published__created_at"))
-        replaced = list(DocumentVersion.objects.filter(older))
-    for version in replaced:
-        corpus.unindex_version(organization, version.id)
-        page_images.forget(organization, version.id)
-        files.discard(version.file)
-        with tenant_scope(organization), transaction.atomic():
-            # A worker may be writing its passages: they are waited for, and go with it.
-            DocumentVersion.objects.select_for_update().filter(id=version.id).first()
-            DocumentVersion.objects.filter(id=version.id).delete()
-        page_images.forget(organization, version.id)  # one that was being made meanwhile
-
-
-def _take_back_what_nobody_wants(lease: Lease) -> None:
-    """Takes back the points of a version that was deleted, or whose job was cancelled, while it was being
-    indexed, however the work on it ended. The rows are looked at after the last point was written, and a
-    deletion removes points once more after the rows: whichever is later finds them."""
-    wanted = Q(published_for__isnull=False) | ~Q(job__status=IngestionJob.Status.CANCELLED)
-    with tenant_scope(lease.organization):
-        if DocumentVersion.objects.filter(wanted, id=lease.version_id).exists():
-            return
-    try:
-        corpus.unindex_version(lease.organization, lease.version_id)
-    except IndexFailure:
-        logger.exception("points of version %s may be left in the index", lease.version_id)
-
-
 def _put_back(lease: Lease, seconds: float) -> None:
     try:
         lease.put_back(seconds=seconds)
@@ -358,15 +254,6 @@ def _let_go(lease: Lease, **why: str) -> None:
         lease.let_go(**why)
     except (OperationalError, InterfaceError):
         logger.warning("job %s waits until its lease runs out", lease.job_id)
-
-
-_REPLACED = dict.fromkeys((0, *range(0xD800, 0xE000)), "\ufffd")
-
-
-def _storable(text: str) -> str:
-    """The text with each character that no database takes (NUL, lone surrogates) as one U+FFFD, so that
-    offsets stay true."""
-    return text.translate(_REPLACED)
 
 
 _stopping: Callable[[], bool] = lambda: False  # noqa: E731 replaced by the worker of this process

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from ingestion import child, deletion, files, index_counts, jobs, pipeline, receipts
+from ingestion import child, deletion, files, index_counts, jobs, publishing, receipts
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def _clear_up(now: datetime) -> None:
         return
     _looked_at = now
     for step in (
-        pipeline.remove_left_overs,
+        publishing.remove_left_overs,
         lambda: files.remove_unnamed(now=now),
         lambda: child.remove_left_overs(now=now.timestamp()),
         lambda: receipts.forget_old(clock=lambda: now),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -46,12 +46,23 @@ def index_version(
 
     The version is found by nobody until it is its document's published one.
     """
+    return index_versions(organization, [version_id], again=[version_id] if again else [], on_batch=on_batch)
+
+
+def index_versions(
+    organization: Organization,
+    version_ids: Sequence[UUID],
+    *,
+    again: Collection[UUID] = (),
+    on_batch: Callable[[int], None] = lambda written: None,
+) -> int:
+    """:func:`index_version` for several versions, with one flush; ``again`` are those of them that are tried again."""
 
     def write(index: VectorIndex) -> int:
-        if again:
+        for version_id in again:
             index.delete_version(version_id)
         written = 0
-        for points in batches_of_points(organization, version_id=version_id):
+        for points in batches_of_points(organization, version_ids=version_ids):
             index.upsert(points)
             written += len(points)
             on_batch(written)
@@ -192,13 +203,15 @@ def _say_nothing(line: str) -> None:
     """Nobody waits for lines."""
 
 
-def batches_of_points(organization: Organization, *, version_id: UUID | None = None) -> Iterator[list[Point]]:
-    """The points of a version, or of all published versions, :data:`BATCH` at a time, ordered by id.
+def batches_of_points(
+    organization: Organization, *, version_ids: Sequence[UUID] | None = None
+) -> Iterator[list[Point]]:
+    """The points of some versions, or of all published versions, :data:`BATCH` at a time, ordered by id.
 
     No scope is open while the caller holds a batch.
     """
     last: UUID | None = None
-    while chunks := _read(organization, version_id, last):
+    while chunks := _read(organization, version_ids, last):
         yield points_for(chunks)
         last = chunks[-1].id
 
@@ -209,13 +222,13 @@ def points_for(chunks: Iterable[Chunk]) -> list[Point]:
     return [_point(chunk) for chunk in chunks]
 
 
-def _read(organization: Organization, version_id: UUID | None, after: UUID | None) -> list[Chunk]:
+def _read(organization: Organization, version_ids: Sequence[UUID] | None, after: UUID | None) -> list[Chunk]:
     with tenant_scope(organization):
         rows = Chunk.objects.select_related("version__document").order_by("id")
         rows = (
             rows.filter(version__published_for__isnull=False)
-            if version_id is None
-            else rows.filter(version_id=version_id)
+            if version_ids is None
+            else rows.filter(version_id__in=version_ids)
         )
         return list((rows if after is None else rows.filter(id__gt=after))[:BATCH])
 

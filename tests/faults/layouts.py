@@ -32,7 +32,7 @@ import redis
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 SECRET = "only-for-this-test-" * 3
-PARSING, INDEX = b"ingestion.parse_child", b"search.index.shard_child"
+PARSING, NURSERY, INDEX = b"ingestion.parse_child", b"ingestion.nursery", b"search.index.shard_child"
 LEASE_S, SWEEP_S, PARSE_S = 3, 1, 10
 
 
@@ -169,17 +169,16 @@ class Layout(ABC):
             time.sleep(0.01)
 
     def readers_children(self, module: bytes = PARSING) -> list[int]:
-        """The children of the worker that run ``module``. (psutil would look at every process of the machine.)"""
-        found: list[int] = []
-        for threads in Path(f"/proc/{self.pids[self.reader]}/task").glob("*/children"):
-            with suppress(OSError):
-                found += map(int, threads.read_text().split())
-        return [pid for pid in found if runs(pid, module)]
+        """The children of the worker that run ``module``; of those that parse, also the forks of its nursery."""
+        children = children_of(self.pids[self.reader])
+        nurseries = [pid for pid in children if runs(pid, NURSERY)] if module == PARSING else []
+        forks = [fork for nursery in nurseries for fork in children_of(nursery)]
+        return [pid for pid in children if runs(pid, module)] + forks
 
     def living_children(self) -> list[int]:
         """Every child that any process of this layout ever started for parsing or for the index, and that lives."""
-        children = [pid for pid in psutil.pids() if runs(pid, PARSING) or runs(pid, INDEX)]
-        return [pid for pid in children if self._is_ours(pid)]
+        modules = (PARSING, NURSERY, INDEX)
+        return [pid for pid in psutil.pids() if any(runs(pid, m) for m in modules) and self._is_ours(pid)]
 
     def _is_ours(self, pid: int) -> bool:
         with suppress(psutil.Error):
@@ -344,6 +343,15 @@ def is_alive(pid: int) -> bool:
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def children_of(pid: int) -> list[int]:
+    """psutil would look at every process of the machine."""
+    found: list[int] = []
+    for threads in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, threads.read_text().split())
+    return found
 
 
 def runs(pid: int, module: bytes) -> bool:

@@ -27,7 +27,7 @@ def test_it_counts_as_an_interruption(
 
     document, clock = upload(acme), Clock()
     with monkeypatch.context() as broken:
-        broken.setattr(pipeline, "_write_rows", away)
+        broken.setattr(pipeline, "write_rows", away)
         pipeline.work_until_idle(clock=clock)
     clock.forward(1)
     pipeline.work_until_idle(clock=clock)
@@ -46,7 +46,7 @@ def test_a_database_that_stays_away_leaves_the_job_to_its_lease(
 
     document, clock = upload(acme), Clock()
     with monkeypatch.context() as broken:
-        broken.setattr(pipeline, "_write_rows", away)
+        broken.setattr(pipeline, "write_rows", away)
         broken.setattr(Lease, "let_go", away)
         pipeline.work_until_idle(clock=clock)
     assert job_of(acme, document).status == "processing"

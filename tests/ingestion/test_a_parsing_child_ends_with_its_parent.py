@@ -25,6 +25,9 @@ from pathlib import Path
 from ingestion.child import parse_file
 from ingestion.child_process import SCRATCH
 from ingestion.guards import Limits
+from ingestion import forking
+if sys.argv[2] == "program":
+    forking.fork = lambda **_: None
 parse_file(Path(sys.argv[1]), filename="a.txt", limits=Limits(wall_s=60))
 """
 
@@ -38,9 +41,9 @@ def endless(tmp_path: Path) -> Path:
 
 
 def children(pid: int) -> list[psutil.Process]:
-    """The children that have begun to read."""
-    found = psutil.Process(pid).children()
-    return [process for process in found if "ingestion.parse_child" in process.cmdline()]
+    """The children that read: forks of the nursery, and those that have an interpreter of their own."""
+    found = psutil.Process(pid).children(recursive=True)
+    return [p for p in found if "ingestion.parse_child" in p.cmdline() or p.ppid() != pid]
 
 
 def first_child(pid: int) -> psutil.Process:
@@ -51,11 +54,14 @@ def first_child(pid: int) -> psutil.Process:
     return found[0]
 
 
+@pytest.mark.parametrize("way", ["fork", "program"])
 @pytest.mark.parametrize("after_s", [0.0, 1.5])
-def test_a_child_dies_when_its_parent_is_killed(endless: Path, tmp_path: Path, after_s: float) -> None:
+def test_a_child_dies_when_its_parent_is_killed(
+    endless: Path, tmp_path: Path, after_s: float, way: str
+) -> None:
     """At once while it reads, and also before it has set anything up."""
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(endless)],
+        [sys.executable, "-c", PARENT, str(endless), way],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "config.settings"},
     )

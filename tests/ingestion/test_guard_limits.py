@@ -85,7 +85,8 @@ def test_too_little_memory(tmp_path: Path) -> None:
 
 def test_the_wall_clock_ends_the_child(tmp_path: Path) -> None:
     begun = time.monotonic()
-    assert code_of(tmp_path, "a.txt", b"a word", Limits(wall_s=0)) == "timeout"
+    rows = b"a,b\n" + b"some words,other words\n" * 500_000
+    assert code_of(tmp_path, "a.csv", rows, Limits(wall_s=1)) == "timeout"
     assert time.monotonic() - begun < 10
 
 

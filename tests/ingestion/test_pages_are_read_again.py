@@ -15,7 +15,7 @@ import pytest
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DecodedStreamObject, NameObject
 
-from ingestion import child_process
+from ingestion import child_process, forking
 from ingestion.child import parse_file
 from ingestion.guards import Limits
 from ingestion.parsers import pdf
@@ -83,9 +83,11 @@ def test_a_reader_that_dies_costs_one_page_only(tmp_path: Path, monkeypatch: pyt
         "        yield number, text\n"
         "pdf.by_pdfium = dying\n"
     )
-    paths = f"{tmp_path}{os.pathsep}{child_process._ENVIRONMENT['PYTHONPATH']}"
-    monkeypatch.setitem(child_process._ENVIRONMENT, "PYTHONPATH", paths)
+    paths = f"{tmp_path}{os.pathsep}{forking.ENVIRONMENT['PYTHONPATH']}"
+    monkeypatch.setitem(forking.ENVIRONMENT, "PYTHONPATH", paths)
+    monkeypatch.setattr(forking, "_nurseries", forking._Nurseries())
     found = child_process.run_pages(request, [1, 2, 3, 4, 5], Limits())
+    forking._nurseries.close()
     assert found.texts == {1: "page 1", 3: "page 3", 5: "page 5"}
     assert found.fatal == {2, 4}
 
@@ -95,7 +97,7 @@ def test_readers_that_only_die_are_not_started_for_ever(
 ) -> None:
     begun: list[int] = []
 
-    def dies(request: dict[str, Any], *_: object) -> bool:
+    def dies(request: dict[str, Any], *_: object, **__: object) -> bool:
         begun.append(request["pages"][0])
         return False
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ingestion import chunking, jobs, pipeline, progress
-from ingestion.pipeline import chunk_id
+from ingestion.publishing import chunk_id, storable
 from search.index import open_index
 from search.models import Chunk, Document, DocumentVersion, Page
 from tenants.models import Organization
@@ -131,7 +131,7 @@ def test_the_lease_is_kept_while_a_long_text_is_cut_into_passages(
 
 
 def test_a_character_that_no_database_takes_keeps_its_place() -> None:
-    assert pipeline._storable("a\x00b\ud800c") == "a\ufffdb\ufffdc"
+    assert storable("a\x00b\ud800c") == "a\ufffdb\ufffdc"
 
 
 def test_nothing_of_a_version_is_found_before_it_is_published(acme: Organization, models: Any) -> None:
