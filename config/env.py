@@ -149,7 +149,8 @@ class Env(BaseSettings):
     )
     read_ahead: Annotated[int, Field(ge=0, le=4)] = Field(
         1,
-        description="Files that a worker reads while it embeds another, 0 to 4; those that are short may pass it.",
+        description="Files that a worker reads while it embeds another, 0 to 4; those that are short may pass it, and more of "
+        "them are read (up to 32, unless 0).",
     )
     lease_seconds: int = Field(
         60,

@@ -154,13 +154,24 @@ class Campaign:
             if not self._rows(
                 "SELECT 1 FROM ingestion_ingestionjob WHERE attempts > 1 AND status <> 'ready'"
             ):
-                for child in self._layout.readers_children():
-                    time.sleep(self._chance.uniform(0, 0.15))
+                if self._kill_one_that_reads():
+                    self._hit["parsing children"] += 1
+                    return True
+            else:
+                time.sleep(0.02)
+        return False
+
+    def _kill_one_that_reads(self) -> bool:
+        """Looks for a second. A child lives for milliseconds; its number is looked up again just before it is killed."""
+        ends = time.monotonic() + 1
+        while time.monotonic() < ends:
+            for child in self._layout.readers_children():
+                time.sleep(self._chance.uniform(0, 0.01))
+                if child in self._layout.readers_children():
                     with suppress(ProcessLookupError):
                         os.kill(child, signal.SIGKILL)
-                        self._hit["parsing children"] += 1
                         return True
-            time.sleep(0.02)
+            time.sleep(0.001)
         return False
 
     def _wait_for_work(self) -> bool:
