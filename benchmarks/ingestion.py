@@ -31,7 +31,7 @@ from benchmarks.report import keep, quantile
 
 Files = list[tuple[str, bytes]]
 WINDOW, OVERLAP = 800, 120
-SHORT_FILES, LONG_COPIES = 200, 6
+SHORT_FILES, LONG_COPIES = 200, 5
 WARM_UP_PART = 4
 
 
