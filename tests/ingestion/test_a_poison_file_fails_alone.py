@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ingestion import child_process, pipeline
+from ingestion import forking, pipeline
 from search import reindex
 from tenants.models import Organization
 from tests.ingestion.corpus_of_acme import Clock, job_of, upload
@@ -47,7 +48,7 @@ DEATHS = {
 
 
 @pytest.fixture
-def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Path:
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Path]:
     """Children know one more format, whose parser dies as the file says. Returns a file with a line for each time that
     one was read."""
     folder = tmp_path / "poison"
@@ -56,9 +57,11 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Path
     (folder / "poison.py").write_text("from pathlib import Path" + PARSER)
     (folder / "sitecustomize.py").write_text(CUSTOMIZE.format(folder=str(folder)))
     more = {"PYTHONPATH": f"{folder}:{ROOT}", "TESSERA_TEST_READ": str(told)}
-    monkeypatch.setattr(child_process, "_ENVIRONMENT", {**child_process._ENVIRONMENT, **more})
+    monkeypatch.setattr(forking, "ENVIRONMENT", {**forking.ENVIRONMENT, **more})
+    monkeypatch.setattr(forking, "_nurseries", forking._Nurseries())
     settings.ENV = settings.ENV.model_copy(update={"parse_memory_mb": 256})
-    return told
+    yield told
+    forking._nurseries.close()
 
 
 @pytest.mark.parametrize("way", DEATHS)
