@@ -180,7 +180,7 @@ class Campaign:
         while time.monotonic() < deadline:
             if self._work().keys() - self._dead:
                 return True
-            time.sleep(0.05)
+            time.sleep(0.005)
         return False
 
     def _work(self) -> dict[str, str]:
