@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ingestion import pipeline
+from ingestion import pipeline, publishing
 from ingestion.jobs import Lease, Stage
 from search import corpus, reindex
 from search.index import IndexFailure
@@ -59,7 +59,7 @@ def test_the_lease_is_kept_while_rows_and_points_are_written(
     monkeypatch.setattr(Lease, "renew", renew)
     monkeypatch.setattr(pipeline, "CHUNK_TOKENS", 20)
     monkeypatch.setattr(pipeline, "PROGRESS_SECONDS", 0)
-    monkeypatch.setattr(pipeline, "ROWS_PER_SECOND", 0.01)
+    monkeypatch.setattr(publishing, "ROWS_PER_SECOND", 0.01)
     monkeypatch.setattr(corpus, "BATCH", 2)
     pipeline.work_until_idle()
     assert job_of(acme, document).status == "ready"
