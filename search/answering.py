@@ -38,7 +38,7 @@ from search.events import (
 )
 from search.index import IndexFailure
 from search.passages import Source, choose_sources, fit, load_pages, number, widen
-from search.prompting import build_messages, retrieval_query
+from search.prompting import build_messages, earlier_question, retrieval_query
 from search.quoting import quote_of_the_kind_asked_for
 from search.retrieval import SearchFilters, retrieve
 from search.sentences import sentence_spans
@@ -116,7 +116,8 @@ def _answer(
     found = retrieve(
         organization=organization,
         collection_ids=question.collection_ids,
-        query=query,
+        query=question.text,
+        earlier=earlier_question(question.earlier),
         limit=HITS,
         filters=question.filters,
         embedder=embedder,

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from inference.request import ChatMessage
 from search.passages import Source
+from search.retrieval import LONGEST_EARLIER
 
 INSTRUCTIONS = (
     "You answer questions from passages of the user's documents. Use only facts from the passages. "
@@ -25,8 +26,6 @@ picked on those ten and is not validated on others. So sentences are attributed 
 an answer that no passage supports is none."""
 REMINDER = "Answer in one or two complete sentences."
 
-LONGEST_EARLIER = 400
-"""Characters of the earlier question in a search, so that the embedder, which reads 256 tokens, reaches the new one."""
 LONGEST_HISTORY = 1000
 """Characters of earlier questions that are shown to the model."""
 
@@ -46,9 +45,15 @@ def _in_a_line(text: str) -> str:
     return " ".join(harmless(text).split())
 
 
+def earlier_question(earlier: Sequence[str]) -> str:
+    """What a follow-up is searched together with: the question before it; empty without one."""
+    return earlier[-1].strip()[:LONGEST_EARLIER] if earlier else ""
+
+
 def retrieval_query(question: str, earlier: Sequence[str]) -> str:
     """What is searched for: a follow-up is searched together with the question before it."""
-    return f"{earlier[-1][:LONGEST_EARLIER]}\n{question}" if earlier else question
+    before = earlier_question(earlier)
+    return f"{before}\n{question}" if before else question
 
 
 def build_messages(question: str, sources: Sequence[Source], earlier: Sequence[str]) -> list[ChatMessage]:

@@ -24,6 +24,7 @@ from inference import runtime
 from search.index import IndexFailure, IndexFilter, Match, Vector, open_index
 from search.models import Chunk, Collection, Page
 from search.places import is_paged, place_of
+from search.ranking import by_title_and_phrases
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 
@@ -36,6 +37,10 @@ LONGEST_QUERY = 4000
 """Characters of a question that are read."""
 EMBEDDED_AT_ONCE = 800
 """Characters of a question in one embedding, since the embedder ignores what follows its first 256 tokens."""
+LONGEST_EARLIER = 400
+"""Characters of the question before a follow-up, so that the embedder, which reads 256 tokens, reaches the new one."""
+ALONE = 0.5
+"""The weight of a follow-up's own embedding beside that of it together with the question before it."""
 EPOCH = date(1970, 1, 1)
 
 
@@ -143,14 +148,16 @@ def retrieve(
     limit: int = 10,
     filters: SearchFilters | None = None,
     embedder: QueryEmbedder | None = None,
+    earlier: str = "",
 ) -> Retrieval:
     """The best passages for ``query`` in the collections that the asker may read, without repeated texts.
 
-    No ``collection_ids`` means no result. ``embedder`` is the running one unless given. Raises ``NotReady``
-    while the embedder loads, and :class:`search.index.IndexFailure`. Holds no scope while it waits.
+    ``earlier`` is the question that a follow-up follows: it is searched for too, with less weight. No ``collection_ids``
+    means no result. ``embedder`` is the running one unless given. Raises ``NotReady`` while the embedder loads, and
+    :class:`search.index.IndexFailure`. Holds no scope while it waits.
     """
     try:
-        return _retrieve(organization, collection_ids, query, limit, filters, embedder)
+        return _retrieve(organization, collection_ids, query, limit, filters, embedder, earlier)
     except IndexFailure as error:
         logger.error("the index of organisation %s failed: %s %s", organization.pk, error, error.hint)
         raise
@@ -163,18 +170,26 @@ def _retrieve(
     limit: int,
     filters: SearchFilters | None,
     embedder: QueryEmbedder | None,
+    earlier: str,
 ) -> Retrieval:
     conditions = _conditions(organization, collection_ids, filters or SearchFilters())
     query = query.strip()[:LONGEST_QUERY]
     if not query or not conditions.collection_ids or limit < 1:
         return Retrieval()
-    parts = _embed(query, embedder or runtime.current().embedder)
+    embedder = embedder or runtime.current().embedder
+    parts = _embed(query, embedder)
+    direction = _direction(parts)
+    earlier = earlier.strip()[:LONGEST_EARLIER]
+    if earlier:
+        together = _embed(f"{earlier}\n{query}", embedder)
+        direction = _direction([_direction(together), np.float32(ALONE) * direction])
+        parts += together
     index = open_index(organization)
     wanted, asked = max(limit, DEPTH), max(2 * limit, DEPTH)
     while True:
-        matches = index.query(text=query, dense=_direction(parts), filter=conditions, limit=asked)
+        matches = index.query(text=query, dense=direction, filter=conditions, limit=asked, earlier=earlier)
         rows = _load(organization, matches, conditions, parts)
-        hits = _without_repeats(rows)
+        hits = _without_repeats(by_title_and_phrases(query, rows))
         if len(hits) >= wanted or len(matches) < asked or asked >= MOST_ASKED:
             break
         asked *= 2

@@ -129,7 +129,9 @@ class EdgeIndex:
         with self._open("write to") as shard:
             shard.update(edge.UpdateOperation.delete_points_by_filter(edge.Filter(must=[condition])))
 
-    def query(self, *, text: str, dense: Vector, filter: IndexFilter, limit: int) -> list[Match]:
+    def query(
+        self, *, text: str, dense: Vector, filter: IndexFilter, limit: int, earlier: str = ""
+    ) -> list[Match]:
         check_limit(limit)
         check_vector(dense, self._dimension, "the query")
         if filter.matches_nothing:
@@ -139,7 +141,7 @@ class EdgeIndex:
         prefetches = [
             edge.Prefetch(depth, query=edge.Query.Nearest(dense.tolist(), using=DENSE), filter=condition)
         ]
-        for terms in (self._bm25.query(text), self._bm25.exact(text)):
+        for terms in self._bm25.lists(text, earlier):
             if terms.indices:
                 nearest = edge.Query.Nearest(_sparse(terms), using=SPARSE)
                 prefetches.append(edge.Prefetch(depth, query=nearest, filter=condition))

@@ -44,8 +44,12 @@ class EmbeddedIndex:
     def delete_version(self, version_id: UUID) -> None:
         self._call("delete_version", version_id)
 
-    def query(self, *, text: str, dense: Vector, filter: IndexFilter, limit: int) -> list[Match]:
-        found: list[Match] = self._call("query", text=text, dense=dense, filter=filter, limit=limit)
+    def query(
+        self, *, text: str, dense: Vector, filter: IndexFilter, limit: int, earlier: str = ""
+    ) -> list[Match]:
+        found: list[Match] = self._call(
+            "query", text=text, dense=dense, filter=filter, limit=limit, earlier=earlier
+        )
         return found
 
     def count(self) -> int:

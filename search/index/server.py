@@ -111,7 +111,9 @@ class ServerIndex:
         with self._open("write to") as client:
             client.delete(self._name, points_selector=models.FilterSelector(filter=condition), wait=True)
 
-    def query(self, *, text: str, dense: Vector, filter: IndexFilter, limit: int) -> list[Match]:
+    def query(
+        self, *, text: str, dense: Vector, filter: IndexFilter, limit: int, earlier: str = ""
+    ) -> list[Match]:
         check_limit(limit)
         check_vector(dense, self._dimension, "the query")
         if filter.matches_nothing:
@@ -120,7 +122,7 @@ class ServerIndex:
             condition = _filter(filter)
             depth = max(limit, MIN_PREFETCH)
             prefetch = [models.Prefetch(query=dense.tolist(), using=DENSE, filter=condition, limit=depth)]
-            for terms in (self._bm25.query(text), self._bm25.exact(text)):
+            for terms in self._bm25.lists(text, earlier):
                 if terms.indices:
                     prefetch.append(
                         models.Prefetch(query=_sparse(terms), using=SPARSE, filter=condition, limit=depth)

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import qdrant_edge
 
@@ -21,6 +22,8 @@ _TOKEN = re.compile(r"\w+(?:[-/.:_]\w+)*")
 
 KEYWORDS = 2
 """Terms up to which a question is a search for words."""
+EARLIER = 0.5
+"""What a word of the question before a follow-up weighs beside one of its own."""
 K1 = 1.2
 B = 0.75
 
@@ -54,6 +57,21 @@ class Bm25Encoder:
         vector = self._bm25.embed_query(text)
         return SparseTerms(list(vector.indices), list(vector.values))
 
+    def follow_up(self, text: str, earlier: str) -> SparseTerms:
+        """Those of a question, and of the one before it with :data:`EARLIER` of the weight."""
+        now = self.query(text)
+        weights = dict(zip(now.indices, now.values, strict=True))
+        before = self.query(earlier)
+        for index, value in zip(before.indices, before.values, strict=True):
+            weights[index] = weights.get(index, 0.0) + EARLIER * value
+        return SparseTerms(list(weights), list(weights.values()))
+
+    def lists(self, text: str, earlier: str = "") -> tuple[SparseTerms, SparseTerms]:
+        """What is searched for by words: all of them, and what is meant exactly."""
+        if not earlier:
+            return self.query(text), self.exact(text)
+        return self.follow_up(text, earlier), self.exact(f"{earlier}\n{text}")
+
     def exact(self, text: str) -> SparseTerms:
         """The terms of a question that are meant exactly, often none: its order numbers, part codes and dates, or
         all of a search for one word or two.
@@ -81,6 +99,17 @@ def is_identifier(token: str) -> bool:
 def terms(text: str) -> frozenset[int]:
     """The hashes of a text's terms, as the index counts them: two words match when these meet."""
     return frozenset(_TERMS.query(text).indices)
+
+
+@lru_cache(maxsize=1 << 16)
+def _term(word: str) -> int | None:
+    found = _TERMS.query(word).indices
+    return found[0] if found else None
+
+
+def term_sequence(text: str) -> list[int]:
+    """The hashes of a text's terms in their order, repeated ones too, stop words left out."""
+    return [term for word in _TOKEN.findall(text.lower()) if (term := _term(word)) is not None]
 
 
 def average_length(texts: Iterable[str]) -> float:

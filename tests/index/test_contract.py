@@ -261,3 +261,15 @@ def test_who_may_read_every_collection_finds_points_of_each_and_other_conditions
     assert set(found(index, "boiler", filter=pages)) == {manual.id, elsewhere.id}
     nothing = IndexFilter(collection_ids=(), every_collection=True)
     assert found(index, "boiler", filter=nothing) == []
+
+
+def test_words_of_the_question_before_count_half(index: VectorIndex) -> None:
+    others = [point(seed, "weather of the mountains") for seed in range(1, 60)]
+    now = point(100, "impeller", dense=-unit(0))
+    before = point(101, "gasket", dense=-unit(0))
+    index.upsert([*others, now, before])
+    matches = index.query(text="impeller", earlier="gasket", dense=unit(0), filter=EVERYTHING, limit=60)
+    scores = {match.id: match.score for match in matches}
+    assert scores[now.id] > scores[before.id] > 0
+    alone = index.query(text="impeller", dense=unit(0), filter=EVERYTHING, limit=10)
+    assert before.id not in {match.id for match in alone}
