@@ -120,6 +120,9 @@ class Env(BaseSettings):
     min_similarity: float = Field(
         0.30, description="Below this best cosine similarity a question is answered 'not in your documents'."
     )
+    evaluation_folder: str = Field(
+        "", description="Where `manage.py evaluate NAME` looks for suites. Empty: only folders and files."
+    )
     max_upload_mb: int = Field(100, description="Largest upload, in megabytes.")
     max_queued_files: int = Field(
         20_000, description="Most files of one organisation that wait to be read; more are refused with 429."

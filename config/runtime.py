@@ -32,8 +32,9 @@ def runtime_config() -> runtime.RuntimeConfig:
     )
 
 
-def start_runtime() -> runtime.Runtime:
-    """Starts loading the models on a thread and installs them for :func:`inference.runtime.current`."""
-    running = runtime.load_in_background(runtime_config())
+def start_runtime(config: runtime.RuntimeConfig | None = None) -> runtime.Runtime:
+    """Starts loading the models (those of the settings unless given) on a thread and installs them for
+    :func:`inference.runtime.current`."""
+    running = runtime.load_in_background(config or runtime_config())
     runtime.install(running)
     return running

@@ -47,7 +47,8 @@ class RuntimeConfig:
     """Which models to run and where. Names are of the catalogue; ``generator`` and ``embedder`` may also
     be paths of a GGUF file, a safetensors folder or a sentence-transformers folder. With a
     ``remote_url`` both models are asked for over the network instead and nothing is loaded. With ``routes`` each
-    name is answered by its backends; without, the generator answers whatever is asked for."""
+    name is answered by its backends; without, the generator answers whatever is asked for. Without the name of a
+    ``generator`` the embedder alone is loaded."""
 
     generator: str = "qwen2.5-coder-0.5b-instruct"
     embedder: str = "all-MiniLM-L6-v2"
@@ -193,7 +194,7 @@ def load(config: RuntimeConfig, runtime: Runtime) -> None:
         runtime._set(embedder=embedder())
         if config.routes:
             _open_routes(config, runtime, engine)
-        else:
+        elif config.generator:
             runtime._set(engine())
         runtime._settle("ready", "The models are ready.")
     except InferenceError as error:

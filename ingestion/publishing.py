@@ -52,9 +52,7 @@ def write_rows(
 ) -> bool:
     """Writes pages and passages; whether an earlier try had left rows, and so perhaps points of other passages. Raises
     ``LeaseLost`` when the version is gone."""
-    organization = lease.organization
-    packed = vectors.astype("<f2")
-    with tenant_scope(organization), transaction.atomic():
+    with tenant_scope(lease.organization), transaction.atomic():
         left, _ = Chunk.objects.filter(version=version).delete()
         left += Page.objects.filter(version=version).delete()[0]
         changed = DocumentVersion.objects.filter(id=version.id).update(
@@ -70,39 +68,47 @@ def write_rows(
         if not changed:
             raise LeaseLost(str(lease.job_id))
         titles.adopt(version.document, parsed)
-        Page.objects.bulk_create(
-            [
-                Page(
-                    organization=organization,
-                    version=version,
-                    number=page.number,
-                    label=storable(page.label)[:200],
-                    text=storable(page.text),
-                )
-                for page in parsed.pages
-            ],
-            batch_size=ROWS_PER_STATEMENT,
-        )
-        Chunk.objects.bulk_create(
-            [
-                Chunk(
-                    id=chunk_id(organization.pk, version.id, passage.ordinal),
-                    organization=organization,
-                    version=version,
-                    ordinal=passage.ordinal,
-                    page=passage.page,
-                    start=passage.start,
-                    end=passage.end,
-                    text=storable(passage.text),
-                    headings=[storable(heading) for heading in passage.headings],
-                    embedding=packed[position].tobytes(),
-                    embedding_model=model,
-                )
-                for position, passage in enumerate(passages)
-            ],
-            batch_size=ROWS_PER_STATEMENT,
-        )
+        Page.objects.bulk_create(page_rows(version, parsed), batch_size=ROWS_PER_STATEMENT)
+        chunks = chunk_rows(version, passages, vectors, model)
+        Chunk.objects.bulk_create(chunks, batch_size=ROWS_PER_STATEMENT)
     return left > 0
+
+
+def page_rows(version: DocumentVersion, parsed: ParsedDocument) -> list[Page]:
+    """The pages of a version, not yet saved."""
+    return [
+        Page(
+            organization_id=version.organization_id,
+            version=version,
+            number=page.number,
+            label=storable(page.label)[:200],
+            text=storable(page.text),
+        )
+        for page in parsed.pages
+    ]
+
+
+def chunk_rows(
+    version: DocumentVersion, passages: Sequence[TextChunk], vectors: Vectors, model: str
+) -> list[Chunk]:
+    """The passages of a version with their embeddings (``[n, dimension]``), not yet saved."""
+    packed = vectors.astype("<f2")
+    return [
+        Chunk(
+            id=chunk_id(version.organization_id, version.id, passage.ordinal),
+            organization_id=version.organization_id,
+            version=version,
+            ordinal=passage.ordinal,
+            page=passage.page,
+            start=passage.start,
+            end=passage.end,
+            text=storable(passage.text),
+            headings=[storable(heading) for heading in passage.headings],
+            embedding=packed[position].tobytes(),
+            embedding_model=model,
+        )
+        for position, passage in enumerate(passages)
+    ]
 
 
 def seconds_to_write(rows: int) -> float:

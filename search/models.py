@@ -231,3 +231,6 @@ class MaintenanceJob(models.Model):
 
     def __str__(self) -> str:
         return f"{self.act} {self.status}"
+
+
+import search.evaluation.models  # noqa: E402, F401 further tables of this application

@@ -14,11 +14,16 @@ class Role(models.TextChoices):
 
 
 class Organization(models.Model):
-    """A tenant. ``slug`` is its name in web addresses; ``is_active`` off locks everybody out."""
+    """A tenant. ``slug`` is its name in web addresses; ``is_active`` off locks everybody out.
+
+    ``is_internal``: the product made it for itself (the documents of an evaluation). It has no members and no keys, and
+    stands in no list of organisations.
+    """
 
     slug = models.SlugField(max_length=40, unique=True, validators=[RegexValidator(r"^[a-z0-9][a-z0-9-]*$")])
     name = models.CharField(max_length=120)
     is_active = models.BooleanField(default=True)
+    is_internal = models.BooleanField(default=False, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
-import os
 import signal
 import socket
 import sys
@@ -18,11 +16,14 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+from config import one_process
 from config.demo_data import demo_password, seed
 from config.env import env
 from config.runtime import start_runtime
 from inference import runtime
 from ingestion import worker
+from ingestion.evaluating import IngestionPublisher
+from search.evaluation.jobs import EvaluationThread
 from search.index import opening
 from search.maintenance import MaintenanceThread
 from search.rebuilding import Watch
@@ -67,6 +68,8 @@ class Command(BaseCommand):
         embedded_worker = worker.start_embedded_worker()
         keeper = MaintenanceThread(Watch().look)
         keeper.start()
+        evaluations = EvaluationThread(IngestionPublisher(works_itself=False))
+        evaluations.start()
         self._greet(options["host"], options["port"], demo=options["demo"])
         config = uvicorn.Config(
             "config.asgi:application", log_level="warning", lifespan="off", timeout_graceful_shutdown=5
@@ -74,6 +77,7 @@ class Command(BaseCommand):
         try:
             uvicorn.Server(config).run(sockets=[listener])
         finally:
+            evaluations.stop()
             keeper.stop()
             embedded_worker.stop()
             if running is not None:
@@ -87,19 +91,13 @@ class Command(BaseCommand):
 
     def _lock(self) -> TextIO:
         """One serving process per var/: the embedded index has one owner."""
-        file = (settings.VAR / "serve.lock").open("a+")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
+            return one_process.take()
+        except one_process.Held as held:
             raise CommandError(
-                f"Tessera already runs on {settings.VAR} (process {file.read().strip() or 'unknown'}). "
+                f"Tessera already runs on {settings.VAR} (process {held}). "
                 "Stop it first, or set TESSERA_VAR_DIR to another folder."
             ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        return file
 
     def _greet(self, host: str, port: int, *, demo: bool) -> None:
         lines = ["", f"  Tessera   http://{host}:{port}", ""]

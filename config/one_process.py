@@ -1,0 +1,29 @@
+"""One process at a time works on the state of the embedded mode: its number lies in ``var/serve.lock``."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TextIO
+
+from django.conf import settings
+
+
+class Held(Exception):
+    """Another process holds the lock; the text is its number."""
+
+
+def take() -> TextIO:
+    """The lock, until the file is closed or the process ends. Raises :class:`Held`."""
+    file = (settings.VAR / "serve.lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise Held(holder) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
