@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from django.db import connections, transaction
+from django.db import DatabaseError, connections, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -241,9 +241,13 @@ def _keep(run: EvaluationRun, **values: Any) -> None:
 
 
 def _beat(run: EvaluationRun, ended: threading.Event) -> None:
+    """One sign of life that cannot be written is no reason to give up the run."""
     try:
         while not ended.wait(BEAT_SECONDS):
-            _keep(run, heartbeat_at=timezone.now())
+            try:
+                _keep(run, heartbeat_at=timezone.now())
+            except DatabaseError:
+                logger.warning("a sign of life of evaluation %s was not written", run.id, exc_info=True)
     except RunLost:
         pass
     finally:

@@ -214,16 +214,9 @@ def _answers(folder: Path) -> list[SuiteQuestion]:
         answers = texts_of(where, row, "answers")
         if row["answerable"] and not answers:
             raise SuiteError(f"{where}: an answerable question has 'answers'.")
-        found.append(
-            SuiteQuestion(
-                id,
-                text_of(where, row, "question"),
-                answerable=row["answerable"],
-                answers=answers,
-                relevant=judged.get(id, {}),
-                gold=texts_of(where, row, "gold_passages"),
-            )  # fmt: skip
-        )
+        question = text_of(where, row, "question")
+        gold, relevant = texts_of(where, row, "gold_passages"), judged.get(id, {})
+        found.append(SuiteQuestion(id, question, (), row["answerable"], answers, relevant, gold))
     return found
 
 
@@ -247,17 +240,9 @@ def _conversations(folder: Path) -> list[SuiteQuestion]:
             raise SuiteError(f"{where}: 'answerability' is one of {', '.join(_ANSWERABILITY)}.")
         answerable = _ANSWERABILITY[kind]
         answer = text_of(where, row, "reference_answer", required=False) if answerable else ""
-        found.append(
-            SuiteQuestion(
-                id,
-                asked[-1],
-                tuple(asked[:-1]),
-                answerable,
-                (answer,) if answer else (),
-                judged.get(id, {}),
-                texts_of(where, row, "gold_passages"),
-            )  # fmt: skip
-        )
+        answers, gold = (answer,) if answer else (), texts_of(where, row, "gold_passages")
+        earlier, relevant = tuple(asked[:-1]), judged.get(id, {})
+        found.append(SuiteQuestion(id, asked[-1], earlier, answerable, answers, relevant, gold))
     return found
 
 
