@@ -118,6 +118,12 @@ def titles(organization: Organization) -> dict[UUID, str]:
         return dict(Document.objects.values_list("id", "title"))
 
 
+def kept(organization: Organization) -> list[OwnQuestion]:
+    """The organisation's questions."""
+    with tenant_scope(organization):
+        return [_kept(row) for row in EvaluationQuestion.objects.all()]
+
+
 def _kept(row: EvaluationQuestion) -> OwnQuestion:
     return OwnQuestion(
         "", row.question, row.answerable, tuple(row.answers), tuple(row.documents), tuple(row.pages)
