@@ -84,7 +84,7 @@ def _answer(outcome: Outcome, asking: Asking) -> None:
         if outcome.error_code != "overloaded" or attempt == MOST_TRIES:
             break
         time.sleep(WAIT_S)
-    _judge_answer(outcome, asking)
+    judge_answer(outcome, asking)
 
 
 def _try_to_answer(outcome: Outcome, asking: Asking) -> None:
@@ -121,7 +121,8 @@ def _try_to_answer(outcome: Outcome, asking: Asking) -> None:
                 outcome.timings["total_s"] = seconds
 
 
-def _judge_answer(outcome: Outcome, asking: Asking) -> None:
+def judge_answer(outcome: Outcome, asking: Asking) -> None:
+    """Puts the metrics of the answer into ``outcome``, and into each citation whether it is ``right``."""
     question, said = outcome.question, outcome.metrics
     if question.answerable is None:
         return
@@ -141,9 +142,12 @@ def _judge_answer(outcome: Outcome, asking: Asking) -> None:
     pages = load_pages(asking.organization, keys) if keys else {}
     for citation, key in zip(outcome.citations, keys, strict=True):
         name = _name(asking, UUID(str(citation["document_id"])))
-        there = name in question.gold and (not question.pages or (name, key[1]) in question.pages)
+        citation["gold"] = there = name in question.gold and (
+            not question.pages or (name, key[1]) in question.pages
+        )
         citation["right"] = there and points_at_evidence(citation, pages.get(key, ""), question.answers)
     said["citations"] = float(len(outcome.citations))
+    said["citations_gold"] = float(sum(bool(c["gold"]) for c in outcome.citations))
     said["citations_right"] = float(sum(bool(c["right"]) for c in outcome.citations))
 
 

@@ -123,7 +123,12 @@ def _refusals(asked: Sequence[Outcome]) -> dict[str, float | int | None]:
 def _citations(asked: Sequence[Outcome]) -> dict[str, float | int | None]:
     total = sum(o.metrics.get("citations", 0) for o in asked)
     right = sum(o.metrics.get("citations_right", 0) for o in asked)
-    return {"citations": int(total), "citation_precision": right / total if total else None}
+    gold = sum(o.metrics.get("citations_gold", 0) for o in asked)
+    return {
+        "citations": int(total),
+        "citation_precision": right / total if total else None,
+        "citation_document_precision": gold / total if total else None,
+    }
 
 
 def _latencies(asked: Sequence[Outcome]) -> dict[str, float | int | None]:

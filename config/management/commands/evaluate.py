@@ -69,16 +69,16 @@ class Command(BaseCommand):
 
     def _run(self, suite: str | None, slug: str | None, asked: dict[str, Any]) -> EvaluationRun:
         source = suites.find(suite, env().evaluation_folder) if suite else None
-        with _alone() as alone:
-            if alone and env().mode == "embedded":
+        with alone() as free:
+            if free and env().mode == "embedded":
                 call_command("migrate", interactive=False, verbosity=0)
             organization, name = self._whose(source, slug)
             asked |= {"source": str(source) if source else ""}
-            if not alone:
+            if not free:
                 self._say("The product runs: it is asked to do this.")
                 return jobs.wait_for(jobs.queue(organization, suite=name, options=asked), self._say)
             run = jobs.begin_here(organization, suite=name, options=asked)
-            with _models(asked) as models:
+            with models_for(asked) as models:
                 publisher = IngestionPublisher(works_itself=env().mode == "embedded")
                 return jobs.work(run, models=models, publisher=publisher, say=self._say)
 
@@ -111,7 +111,7 @@ class Command(BaseCommand):
 
 
 @contextmanager
-def _alone() -> Iterator[bool]:
+def alone() -> Iterator[bool]:
     """Whether this process may work by itself: in the embedded mode only where the product does not run."""
     if env().mode == "production":
         yield True
@@ -130,7 +130,8 @@ def _alone() -> Iterator[bool]:
 
 
 @contextmanager
-def _models(asked: dict[str, Any]) -> Iterator[Runtime]:
+def models_for(asked: dict[str, Any]) -> Iterator[Runtime]:
+    """The models that a run needs, loaded until the end of the block. Raises ``CommandError``."""
     config = runtime_config()
     if asked["retrieval_only"]:
         config = replace(config, generator="", routes=())
