@@ -75,7 +75,7 @@ class EventStreamRenderer(BaseRenderer):
         return JSONRenderer().render(data)
 
 
-class _View(APIView):
+class ApiView(APIView):
     """Errors are JSON, whatever the client accepts."""
 
     parser_classes = [BoundedJSONParser]
@@ -89,7 +89,7 @@ class _View(APIView):
         return final
 
 
-class Search(_View):
+class Search(ApiView):
     """The passages that fit a query best."""
 
     required_scopes = {"POST": "read"}
@@ -114,7 +114,7 @@ class Search(_View):
         return Response(SearchResponseSerializer(_results(found)).data)
 
 
-class Answers(_View):
+class Answers(ApiView):
     """Answers from the documents, with citations."""
 
     required_scopes = {"POST": "read"}
@@ -150,7 +150,7 @@ class Answers(_View):
         return _answer(asking.wait_for(asker, turn.id))
 
 
-class AnswerDetail(_View):
+class AnswerDetail(ApiView):
     """One answer, as it is now."""
 
     required_scopes = {"GET": "read"}
@@ -170,7 +170,7 @@ class AnswerDetail(_View):
         return Response(AnswerSerializer(asking.look_at(asker, answer_id)).data)
 
 
-class AnswerStop(_View):
+class AnswerStop(ApiView):
     """Ends an answer under way."""
 
     required_scopes = {"POST": "read"}
@@ -186,7 +186,7 @@ class AnswerStop(_View):
         return Response(AnswerSerializer(asking.stop(asker_of(request), answer_id)).data)
 
 
-class Conversations(_View):
+class Conversations(ApiView):
     """The conversations of this key or person."""
 
     required_scopes = {"GET": "read"}
@@ -210,7 +210,7 @@ class Conversations(_View):
         return answer
 
 
-class ConversationDetail(_View):
+class ConversationDetail(ApiView):
     """One conversation with its turns."""
 
     required_scopes = {"GET": "read", "DELETE": "read"}

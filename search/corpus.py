@@ -20,6 +20,7 @@ from django.db.models import Q, TextField
 from django.db.models.functions import Cast
 
 from search import maintenance, streams
+from search.evaluation.forgetting import forget_places
 from search.index import Point, VectorIndex, open_index
 from search.index.errors import IndexFailure, IndexLocked
 from search.index.opening import drop_index, drop_orphan, name_of_index
@@ -113,7 +114,7 @@ def unindex_version(organization: Organization, version_id: UUID) -> None:
 
 
 def remove_document(organization: Organization, document_id: UUID) -> bool:
-    """Deletes a document: points, files, rows, and what turns quote of it. May be repeated.
+    """Deletes a document: points, files, rows, and what turns, evaluations and feedback quote of it. May be repeated.
 
     False when the organisation has no such document. The words of questions and answers stay; their citations
     and sources of this document go. Points go a second time after the rows, since a worker may have written
@@ -264,6 +265,7 @@ def _citing_turns(document_id: UUID) -> Any:
 
 def _forget_citations(document_id: UUID) -> None:
     text = str(document_id)
+    forget_places(text)
     for turn in list(_citing_turns(document_id)):
         turn.citations = [c for c in turn.citations if c.get("document_id") != text]
         turn.sources = [s for s in turn.sources if s.get("document_id") != text]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
 from search import views
 
 urlpatterns = [
+    path("", include("search.evaluation.urls")),
     path("", views.search, name="search"),
     path("ask", views.ask, name="ask"),
     path("turns/<uuid:turn_id>", views.turn, name="turn"),

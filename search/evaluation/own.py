@@ -124,6 +124,34 @@ def kept(organization: Organization) -> list[OwnQuestion]:
         return [_kept(row) for row in EvaluationQuestion.objects.all()]
 
 
+def rows(organization: Organization) -> list[EvaluationQuestion]:
+    """The organisation's questions as they are kept."""
+    with tenant_scope(organization):
+        return list(EvaluationQuestion.objects.all())
+
+
+def row(organization: Organization, question_id: UUID) -> EvaluationQuestion:
+    """One of them. Raises ``EvaluationQuestion.DoesNotExist``."""
+    with tenant_scope(organization):
+        return EvaluationQuestion.objects.get(id=question_id)
+
+
+def from_form(organization: Organization, form: Mapping[str, str]) -> OwnQuestion:
+    """A question from the fields of a form, of which each has a part a line. Raises :class:`SuiteError`."""
+    cells = {
+        name: form.get(name, "").replace("\r", "").replace("\n", "|")
+        for name in ("answers", "documents", "pages")
+    }
+    cells |= {name: form.get(name, "").strip() for name in ("question", "answerable")}
+    given = _question("The form", _from_cells("The form", cells))
+    with tenant_scope(organization):
+        known = _documents()
+    for name in given.documents:
+        if not known.get(name.casefold()):
+            raise SuiteError(f"There is no document {name!r}.", hint="Name it as the page of documents does.")
+    return given
+
+
 def _kept(row: EvaluationQuestion) -> OwnQuestion:
     return OwnQuestion(
         "", row.question, row.answerable, tuple(row.answers), tuple(row.documents), tuple(row.pages)

@@ -102,8 +102,17 @@ def summarise(outcomes: Iterable[Outcome]) -> dict[str, float | int]:
 def configuration(models: Runtime, options: Mapping[str, Any], cut: str) -> dict[str, Any]:
     """What a run was made with: settings, a hash of the code that searches and answers, and one of what passages depend
     on (``cut``)."""
-    values = {name: str(getattr(settings.ENV, name)) for name in SETTINGS}
-    return {"settings": values, "options": dict(options), "code": _code(), "passages": cut[:12]}
+    return {
+        "settings": settings_that_matter(),
+        "options": dict(options),
+        "code": _code(),
+        "passages": cut[:12],
+    }
+
+
+def settings_that_matter() -> dict[str, str]:
+    """The settings that change an answer, as they are now."""
+    return {name: str(getattr(settings.ENV, name)) for name in SETTINGS}
 
 
 def _refusals(asked: Sequence[Outcome]) -> dict[str, float | int | None]:

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db.models import Q
 
 from search import corpus
+from search.evaluation.forgetting import count_places
 from search.index import open_index
 from search.models import Chunk, Document, DocumentVersion, Page
 from tenants.models import Organization
@@ -27,7 +28,7 @@ def residue(organization: Organization, document_id: UUID) -> dict[str, int]:
             "versions": DocumentVersion.objects.filter(document_id=document_id).count(),
             "pages": Page.objects.filter(of_version).count(),
             "chunks": Chunk.objects.filter(of_version).count(),
-            "citations": corpus._citing_turns(document_id).count(),
+            "citations": corpus._citing_turns(document_id).count() + count_places(str(document_id)),
         }
         points -= set(Chunk.objects.exclude(of_version).values_list("id", flat=True).iterator())
         files = set(DocumentVersion.objects.exclude(document_id=document_id).values_list("file", flat=True))
