@@ -28,7 +28,9 @@ REASON = "the operator looks at documents and jobs in the admin"
 class UploadForm(forms.Form):
     """A file for an organisation."""
 
-    organization = forms.ModelChoiceField(queryset=Organization.objects.order_by("name"))
+    organization = forms.ModelChoiceField(
+        queryset=Organization.objects.filter(is_internal=False).order_by("name")
+    )
     file = forms.FileField()
 
 

@@ -19,6 +19,7 @@ from django.utils.safestring import SafeString, mark_safe
 from inference.errors import NotReady
 from search.asking import LONGEST_QUESTION, answer_html
 from search.conversations import Asker, TurnView
+from search.evaluation import feedback
 from search.filters import FilterError, parse_filters
 from search.index import IndexFailure
 from search.links import citation_url, document_url
@@ -114,6 +115,9 @@ class AnswerView:
     events_url: str
     stop_url: str
     regenerate_url: str
+    feedback_url: str
+    helpful: bool | None
+    """What the asker said of it, if anything."""
 
 
 def search_page(organization: Organization, address: QueryDict) -> dict[str, Any]:
@@ -177,6 +181,8 @@ def page_turn(asker: Asker, turn: TurnView) -> AnswerView:
         events_url=reverse("turn-events", args=[slug, turn.id]),
         stop_url=reverse("turn-stop", args=[slug, turn.id]),
         regenerate_url=reverse("turn-regenerate", args=[slug, turn.id]),
+        feedback_url=reverse("turn-feedback", args=[slug, turn.id]),
+        helpful=feedback.of_turns(asker.organization, [turn.id]).get(turn.id),
     )
 
 

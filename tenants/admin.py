@@ -60,6 +60,11 @@ class OrganizationAdmin(SystemScopeAdmin):
     search_fields = ("name", "slug")
     actions = None
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
+        """Those of people; the product's own hold the documents of evaluations."""
+        rows: QuerySet[Organization] = super().get_queryset(request)
+        return rows.filter(is_internal=False)
+
     def has_delete_permission(self, request: HttpRequest, obj: Organization | None = None) -> bool:
         """Deleted by ``manage.py organization delete`` alone, which also removes files and points."""
         return False

@@ -99,7 +99,10 @@ def question(request: MemberRequest, organization: str, question_id: UUID) -> Ht
     try:
         row = own.row(home, question_id)
         if request.method != "POST":
-            return render(request, "search/evaluation_question.html", {"question": row})
+            lines = {
+                name: "\n".join(map(str, getattr(row, name))) for name in ("answers", "documents", "pages")
+            }
+            return render(request, "search/evaluation_question.html", {"question": row, **lines})
         feedback.edit_question(home, question_id, own.from_form(home, request.POST))
         messages.success(request, "The question was changed.")
     except EvaluationQuestion.DoesNotExist as error:

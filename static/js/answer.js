@@ -2,6 +2,7 @@
 // finished answer, which the server rendered and sanitised, is markup.
 import { postForm } from "./http.js";
 import { fillSources } from "./sources.js";
+import { hideFeedback, offerFeedback } from "./feedback.js";
 
 export function startAnswers() {
   for (const element of document.querySelectorAll("[data-answer]")) new AnswerBlock(element);
@@ -81,6 +82,7 @@ class AnswerBlock {
     if (this.form) this.form.hidden = true;
     this.text.replaceChildren();
     this.sources.hidden = true;
+    hideFeedback(this.element);
     this.followUp && (this.followUp.hidden = true);
     this.stopButton.hidden = false;
     this.againButton.hidden = true;
@@ -132,6 +134,7 @@ class AnswerBlock {
     fillSources(this.sources, this.element.dataset.documents, data.status, data.citations, this.passages);
     this.say(data.status === "stopped" ? "Stopped" : "");
     if (this.followUp) this.followUp.hidden = false;
+    offerFeedback(this.element, this.againUrl.replace(/regenerate$/, "feedback"));
   }
 
   async stop() {

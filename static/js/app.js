@@ -1,5 +1,6 @@
 // The entry: each module finds its own elements on the page and does nothing where there are none.
 import { startAnswers } from "./answer.js";
+import { startFeedback } from "./feedback.js";
 import { startMenus } from "./menus.js";
 import { startReader } from "./reader.js";
 import { startReadiness } from "./readiness.js";
@@ -14,3 +15,4 @@ startShortcuts();
 startReader();
 startUploads();
 startAnswers();
+startFeedback();

@@ -21,6 +21,7 @@ SYSTEM_SCOPE_CALLERS = {
     "ingestion/jobs.py",
     "ingestion/leases.py",
     "ingestion/overview.py",
+    "search/evaluation/jobs.py",
     "tenants/admin.py",
 }
 MAINTENANCE_CALLERS = {"tenants/management/commands/flush.py", "tenants/management/commands/migrate.py"}

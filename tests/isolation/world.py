@@ -12,6 +12,13 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from ingestion.models import IngestionJob
+from search.evaluation.models import (
+    EvaluationCorpus,
+    EvaluationQuestion,
+    EvaluationResult,
+    EvaluationRun,
+    Feedback,
+)
 from search.models import Chunk, Collection, Conversation, Document, DocumentVersion, Page, Turn
 from tenants.keys import create_key
 from tenants.models import ApiKey, Membership, Organization, Role
@@ -33,6 +40,9 @@ class World:
     key: ApiKey
     key_text: str
     membership: Membership
+    run: EvaluationRun
+    question: EvaluationQuestion
+    feedback: Feedback
 
     @property
     def ids(self) -> dict[str, str]:
@@ -43,12 +53,18 @@ class World:
             "membership": str(self.membership.pk),
             "key": str(self.key.pk),
             "number": "1",
+            "run": str(self.run.pk),
+            "question": str(self.question.pk),
+            "feedback": str(self.feedback.pk),
         }
 
 
 def random_ids() -> dict[str, str]:
     """Ids that nobody has."""
-    ids = {kind: str(uuid.uuid4()) for kind in ("document", "conversation", "turn")}
+    ids = {
+        kind: str(uuid.uuid4())
+        for kind in ("document", "conversation", "turn", "run", "question", "feedback")
+    }
     return {**ids, "membership": "987654", "key": "987654", "number": "1"}
 
 
@@ -105,6 +121,23 @@ def build(organization: Organization, owner: User, canary: str) -> World:
             answer=f"It is {canary}.",
             status="answered",
         )
+        question = EvaluationQuestion.objects.create(question=f"Who has {canary}?", answers=[canary])
+        run = EvaluationRun.objects.create(
+            suite=canary, status="done", model=canary, metrics={"questions": 1}
+        )
+        EvaluationResult.objects.create(
+            run=run, number=1, key=canary, question=canary, status="answered", answer=canary
+        )
+        EvaluationCorpus.objects.create(suite=canary)
+        feedback = Feedback.objects.create(
+            turn=turn,
+            helpful=False,
+            question=turn.question,
+            answer=turn.answer,
+            status="answered",
+            comment=canary,
+        )
     return World(
-        organization, owner, canary, document, version, chunk, conversation, turn, key, key_text, membership
-    )
+        organization, owner, canary, document, version, chunk, conversation, turn, key, key_text, membership,
+        run, question, feedback,
+    )  # fmt: skip

@@ -32,7 +32,7 @@ class Command(BaseCommand):
         elif options["act"] == "delete":
             self._delete(options["slug"], asked=options["yes"])
         else:
-            for organization in Organization.objects.order_by("slug"):
+            for organization in Organization.objects.filter(is_internal=False).order_by("slug"):
                 state = "active" if organization.is_active else "locked"
                 self.stdout.write(f"{organization.slug:24} {state:8} {organization.name}")
 
