@@ -46,7 +46,7 @@ def give(
     values: dict[str, Any] = {
         "helpful": helpful, "reasons": known, "comment": comment.replace("\x00", "").strip()[:LONGEST_COMMENT],
         "question": turn.question, "answer": turn.answer, "status": turn.status, "citations": turn.citations,
-        "passages": turn.sources, "configuration": {"model": turn.model, **settings_that_matter()},
+        "passages": turn.sources, "configuration": {"model": turn.model, "settings": settings_that_matter()},
         "handled_at": None, "created_at": timezone.now(),
     }  # fmt: skip
     with tenant_scope(asker.organization), transaction.atomic():
