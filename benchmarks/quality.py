@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,8 @@ def measure(folder: Path, options: dict[str, Any], models: Any, *, peer: bool) -
         for cite in (False, True):
             name = f"{suite.name} {'citing ' if cite else ''}peer"
             _say(f"{name}: asking {len(suite.questions)} questions")
-            outcomes = _ask_all(
-                suite.questions, lambda q, cite=cite: naive_answers.ask(q, asking, passages, cite=cite), options["threads"]
-            )  # fmt: skip
+            ask = partial(naive_answers.ask, asking=asking, passages=passages, cite=cite)
+            outcomes = _ask_all(suite.questions, ask, options["threads"])
             table[name] = summarise(outcomes)
     return table
 

@@ -24,12 +24,15 @@ def _load_models(**kwargs: Any) -> None:
     from config.env import env
     from config.runtime import start_runtime
     from ingestion import pipeline
+    from ingestion.evaluating import IngestionPublisher
+    from search.evaluation.jobs import EvaluationThread
 
     refuse_wrong_settings()
     refuse_wrong_database()
     pipeline.ask_before_each_step(_told_to_stop)
     if env().mode == "production" and env().load_models:
         start_runtime()
+        EvaluationThread(IngestionPublisher(works_itself=False)).start()
 
 
 def _told_to_stop() -> bool:

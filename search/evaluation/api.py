@@ -21,13 +21,15 @@ from tenants.scope import tenant_scope
 _GONE = OpenApiResponse(description="There is nothing here for this key.")
 
 
+_OF_A_RUN: tuple[str, ...] = (
+    "id", "suite", "status", "error", "done", "total", "model", "embedder", "metrics", "created_at", "duration_s",
+)  # fmt: skip
+
+
 class RunSerializer(serializers.ModelSerializer[EvaluationRun]):
     class Meta:
         model = EvaluationRun
-        fields = (
-            "id", "suite", "status", "error", "done", "total", "model", "embedder", "metrics", "created_at", "duration_s",
-        )  # fmt: skip
-        read_only_fields = fields
+        fields = read_only_fields = _OF_A_RUN
 
 
 class ResultSerializer(serializers.ModelSerializer[EvaluationResult]):
@@ -40,12 +42,12 @@ class ResultSerializer(serializers.ModelSerializer[EvaluationResult]):
         read_only_fields = fields
 
 
-class RunDetailSerializer(RunSerializer):
+class RunDetailSerializer(serializers.ModelSerializer[EvaluationRun]):
     results = ResultSerializer(many=True, read_only=True)
 
-    class Meta(RunSerializer.Meta):
-        fields = (*RunSerializer.Meta.fields, "configuration", "results")  # type: ignore[assignment]
-        read_only_fields = fields
+    class Meta:
+        model = EvaluationRun
+        fields = read_only_fields = (*_OF_A_RUN, "configuration", "results")
 
 
 class FeedbackRequestSerializer(serializers.Serializer[Any]):

@@ -33,5 +33,5 @@ def _naming(document_id: str) -> Iterator[tuple[Any, tuple[str, ...]]]:
         named = Q()
         for name in texts:
             named |= Q(**{f"{name}__contains": document_id})
-        for row in model.objects.annotate(**texts).filter(named):  # type: ignore[attr-defined]
+        for row in model.objects.annotate(**texts).filter(named):
             yield row, fields
