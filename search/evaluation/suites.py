@@ -239,11 +239,18 @@ def _conversations(folder: Path) -> list[SuiteQuestion]:
         if kind not in _ANSWERABILITY:
             raise SuiteError(f"{where}: 'answerability' is one of {', '.join(_ANSWERABILITY)}.")
         answerable = _ANSWERABILITY[kind]
-        answer = text_of(where, row, "reference_answer", required=False) if answerable else ""
-        answers, gold = (answer,) if answer else (), texts_of(where, row, "gold_passages")
+        answers = _reference_answers(where, row) if answerable else ()
+        gold = texts_of(where, row, "gold_passages")
         earlier, relevant = tuple(asked[:-1]), judged.get(id, {})
         found.append(SuiteQuestion(id, asked[-1], earlier, answerable, answers, relevant, gold))
     return found
+
+
+def _reference_answers(where: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """One text, or a list of them; none where it is missing or empty."""
+    given = row.get("reference_answer")
+    texts = given if isinstance(given, list) else [given or ""]
+    return tuple(text for text in texts_of(where, {"reference_answer": texts}, "reference_answer") if text)
 
 
 def _about_files(folder: Path, files: Iterable[Path]) -> Iterator[SuiteQuestion]:
@@ -255,10 +262,10 @@ def _about_files(folder: Path, files: Iterable[Path]) -> Iterator[SuiteQuestion]
             raise SuiteError(
                 f"{where}: 'source_files' names {missing or 'nothing'}, which pdfs/ does not hold."
             )
-        answer = text_of(where, row, "reference_answer", required=False)
+        answers = _reference_answers(where, row)
         yield SuiteQuestion(
             text_of(where, row, "id"), text_of(where, row, "question"), answerable=True,
-            answers=(answer,) if answer else (), relevant=dict.fromkeys(sources, 1), gold=sources,
+            answers=answers, relevant=dict.fromkeys(sources, 1), gold=sources,
             pages=tuple(_evidence(where, row, sources)),
         )  # fmt: skip
 

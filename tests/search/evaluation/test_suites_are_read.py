@@ -65,6 +65,14 @@ def test_conversations_end_with_the_question(tmp_path: Path) -> None:
     assert (question.text, question.earlier, question.answerable) == ("Its price?", ("Which car?",), None)
 
 
+@pytest.mark.parametrize("given", ["It costs 9.", ["It costs 9."], ["It costs 9.", ""]])
+def test_the_answer_of_a_conversation_is_a_text_or_several(tmp_path: Path, given: Any) -> None:
+    turns = [{"role": "user", "text": "Its price?"}]
+    row = {"id": "c", "turns": turns, "answerability": ["PARTIAL"], "reference_answer": given}
+    (question,) = suites.read(write(tmp_path, corpus=TEXTS, queries=[], conversations=[row])).questions
+    assert (question.answerable, question.answers) == (True, ("It costs 9.",))
+
+
 def test_evidence_in_a_file_counts_pages_from_one(tmp_path: Path) -> None:
     row = {"id": "s", "question": "Sales?", "source_files": ["a.pdf"], "evidence": [{"text": "1", "page": 0}]}
     write(tmp_path, questions=[row])
