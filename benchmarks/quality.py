@@ -23,7 +23,7 @@ from benchmarks.report import keep
 
 ORDER = ("scifact", "product-docs", "mtrag-un", "squad2", "xquad-en", "clapnq", "sec-10q", "spans")
 SHOWN = (
-    "questions", "ndcg@10", "recall@10", "recall@100", "mrr@10", "document_hit@5", "page_hit@5", "span_recall@5",
+    "questions", "ndcg@10", "recall@10", "recall@100", "mrr@10", "document_hit@5", "page_hit@5", "derived_page_hit@5", "span_recall@5",
     "exact_match", "token_f1", "refusal_precision", "refusal_recall", "refusal_f1", "false_refusal_rate",
     "balanced_accuracy", "citation_precision", "citation_document_precision", "citation_recall", "latency_p50_s",
     "latency_p95_s", "first_token_p50_s", "first_token_p95_s", "failed",

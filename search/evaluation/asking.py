@@ -176,9 +176,10 @@ def _rank(outcome: Outcome, asking: Asking) -> None:
         _put(said, "recall@100", metrics.recall(ranked, question.relevant, 100))
         _put(said, "mrr@10", metrics.reciprocal_rank(ranked, question.relevant, 10))
         _put(said, f"document_hit@{FIRST}", float(any(name in question.relevant for name in ranked[:FIRST])))
-    if question.pages:
-        seen = dict.fromkeys((_name(asking, hit.document_id), hit.page) for hit in found.hits)
-        said[f"page_hit@{FIRST}"] = float(any(page in question.pages for page in list(seen)[:FIRST]))
+    seen = dict.fromkeys((_name(asking, hit.document_id), hit.page) for hit in found.hits)
+    for name, pages in (("page_hit", question.pages), ("derived_page_hit", question.derived_pages)):
+        if pages:
+            said[f"{name}@{FIRST}"] = float(any(page in pages for page in list(seen)[:FIRST]))
     if question.spans:
         _judge_spans(said, question, found.hits, asking)
 

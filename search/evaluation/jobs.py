@@ -26,6 +26,7 @@ from inference.runtime import Runtime
 from search.evaluation import own, suites
 from search.evaluation.asking import Asking, Outcome
 from search.evaluation.corpora import Publisher, Say, prepare
+from search.evaluation.derived import with_derived_pages
 from search.evaluation.models import EvaluationResult, EvaluationRun
 from search.evaluation.run import Clock, ask_all, configuration, summarise
 from search.evaluation.suites import SuiteError
@@ -138,6 +139,7 @@ def _perform(
     if not suite.questions:
         raise SuiteError("No question is left to ask.", hint="Choose another split or limit.")
     names, titles = _documents(run, suite, models, publisher, say)
+    suite = with_derived_pages(suite, run.organization, names)
     asking = Asking(
         organization=run.organization,
         collection_ids=readable_collections(run.organization),

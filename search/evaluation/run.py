@@ -24,7 +24,7 @@ from search.evaluation.asking import Asking, Outcome, ask
 from search.evaluation.suites import SuiteQuestion
 
 MEANS = (
-    "ndcg@10", "recall@10", "recall@100", "mrr@10", "document_hit@5", "page_hit@5",
+    "ndcg@10", "recall@10", "recall@100", "mrr@10", "document_hit@5", "page_hit@5", "derived_page_hit@5",
     "span_recall@5", "span_precision@5", "span_iou@5", "exact_match", "token_f1", "citation_recall",
 )  # fmt: skip
 SETTINGS = (

@@ -62,6 +62,8 @@ class SuiteQuestion:
     """Document and page, from 1, where the answer stands."""
     spans: tuple[tuple[str, int, int], ...] = ()
     """Document and code points of its one page that answer the question."""
+    derived_pages: tuple[tuple[str, int], ...] = ()
+    """The same, where nobody has said it: see :mod:`search.evaluation.derived`."""
 
 
 @dataclass(frozen=True, slots=True)
