@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from search.conversations import Asker, create_turn, delete_conversation, keep_answer
-from search.corpus import remove_document, residue
+from search.corpus import remove_document
 from search.evaluation.models import EvaluationQuestion, Feedback
 from search.events import AnswerCompleted, UsageCounted
 from search.models import Turn
@@ -20,6 +20,7 @@ from tenants.models import Organization
 from tenants.scope import tenant_scope
 from tests.search.doubles import WordEmbedder
 from tests.search.library import add_document
+from tests.search.residue import residue
 
 pytestmark = pytest.mark.django_db
 

@@ -8,7 +8,7 @@ from tenants.row_security import ForceRowSecurity
 
 
 class Migration(migrations.Migration):
-    dependencies = [("search", "0007_evaluation_and_feedback"), ("tenants", "0002_internal_organizations")]
+    dependencies = [("search", "0008_evaluation_and_feedback"), ("tenants", "0002_internal_organizations")]
     operations = [
         ForceRowSecurity(
             ["EvaluationCorpus", "EvaluationQuestion", "EvaluationRun", "EvaluationResult", "Feedback"]

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('search', '0006_pages_by_ocr'),
+        ('search', '0007_titled_by_file'),
         ('tenants', '0002_internal_organizations'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
