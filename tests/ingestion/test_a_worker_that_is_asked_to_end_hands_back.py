@@ -25,7 +25,7 @@ from tenants.models import Organization
 call_command("migrate", verbosity=0)
 acme = Organization.objects.create(slug="acme", name="Acme")
 for n in range(2):
-    text = "\\n\\n".join(f"## Part {p}\\n\\n" + f"Pump {n} of line {p} is oiled in winter. " * 20 for p in range(60))
+    text = "\\n\\n".join(f"## Part {p}\\n\\n" + f"Pump {n} of line {p} is oiled in winter. " * 20 for p in range(30))
     accept_upload(organization=acme, user=None, name=f"{n}.md", stream=SimpleUploadedFile("f", text.encode()))
 """
 SWEEP = """
