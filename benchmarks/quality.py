@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import naive_answers
 from benchmarks.report import keep
 
 ORDER = ("scifact", "product-docs", "mtrag-un", "squad2", "xquad-en", "clapnq", "sec-10q", "spans")
@@ -61,6 +60,7 @@ def printed(table: Mapping[str, Mapping[str, float]]) -> str:
 
 def measure(folder: Path, options: dict[str, Any], models: Any, *, peer: bool) -> Table:
     """Our columns of a suite and, where it has answers, the peer's."""
+    from benchmarks import naive_answers
     from ingestion.evaluating import IngestionPublisher
     from search.evaluation import jobs
     from search.evaluation.asking import Asking

@@ -81,7 +81,14 @@ def test_every_page(
     page.locator("mark#passage").wait_for()
     found += violations(page)
 
-    for address in ("/o/acme/conversations/", "/o/acme/settings/", "/o/acme/nothing-here/"):
+    for address in (
+        "/o/acme/conversations/",
+        "/o/acme/settings/",
+        "/o/acme/evaluation/",
+        "/o/acme/evaluation/questions/",
+        "/o/acme/feedback/",
+        "/o/acme/nothing-here/",
+    ):
         page.goto(address)
         found += violations(page)
     page.goto("/o/acme/conversations/")

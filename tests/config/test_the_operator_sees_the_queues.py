@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from ingestion import index_counts, jobs, pipeline, sweeper
+from ingestion import index_counts, jobs, pipeline, publishing, sweeper
 from ingestion.models import IndexCount, IngestionJob, Priority
 from search.index import close_all, open_index
 from search.models import Chunk
@@ -207,11 +207,11 @@ def test_one_broken_index_holds_up_no_other_and_no_other_step(
     def fail() -> None:
         raise OSError("the storage does not answer")
 
-    monkeypatch.setattr(pipeline, "remove_left_overs", fail)
+    monkeypatch.setattr(publishing, "remove_left_overs", fail)
     sweeper.sweep()
     with tenant_scope(globex):
         assert IndexCount.objects.get().points == 1
     cleared: list[bool] = []
-    monkeypatch.setattr(pipeline, "remove_left_overs", lambda: cleared.append(True))
+    monkeypatch.setattr(publishing, "remove_left_overs", lambda: cleared.append(True))
     sweeper.sweep()
     assert cleared == []  # not at each sweep, only because one thing is broken
