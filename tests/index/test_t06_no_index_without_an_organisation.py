@@ -55,7 +55,7 @@ def test_no_method_takes_a_tenant_or_a_collection_name(kind: type) -> None:
         parameters = list(inspect.signature(method).parameters.values())[1:]
         for parameter in parameters:
             assert not any(word in parameter.name for word in NAMES_A_TENANT), f"{name}({parameter.name})"
-            assert parameter.annotation != "str" or parameter.name in ("text", "act"), (
+            assert parameter.annotation != "str" or parameter.name in ("text", "earlier", "act"), (
                 f"{name}({parameter.name})"
             )
             assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, name

@@ -141,9 +141,11 @@ def test_collections_are_left_to_the_rows_only_where_all_may_be_read(
     asked: list[IndexFilter] = []
 
     class Spy:
-        def query(self, *, text: str, dense: Vector, filter: IndexFilter, limit: int) -> list[Match]:
+        def query(
+            self, *, text: str, dense: Vector, filter: IndexFilter, limit: int, earlier: str
+        ) -> list[Match]:
             asked.append(filter)
-            return real.query(text=text, dense=dense, filter=filter, limit=limit)
+            return real.query(text=text, dense=dense, filter=filter, limit=limit, earlier=earlier)
 
     real = open_index(acme)
     monkeypatch.setattr(retrieval, "open_index", lambda organization: Spy())
