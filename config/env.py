@@ -120,6 +120,10 @@ class Env(BaseSettings):
     min_similarity: float = Field(
         0.30, description="Below this best cosine similarity a question is answered 'not in your documents'."
     )
+    unsupported_sentences: Literal["mark", "omit"] = Field(
+        "mark",
+        description="What becomes of sentences of an answer that no passage supports: shown and marked as such, or left out.",
+    )
     evaluation_folder: str = Field(
         "", description="Where `manage.py evaluate NAME` looks for suites. Empty: only folders and files."
     )

@@ -43,6 +43,7 @@ from search.quoting import quote_of_the_kind_asked_for
 from search.retrieval import SearchFilters, retrieve
 from search.sentences import sentence_spans
 from search.support import words
+from search.unsupported import leave_out, unsupported_spans
 from tenants.models import Organization
 
 NOT_IN_DOCUMENTS = "This is not in your documents."
@@ -150,11 +151,16 @@ def _answer(
     elif not writer.citations:
         yield from _not_found(usage, model, said=bool(writer.text))
     elif is_of_the_kind_asked_for(question.text, writer.text):
-        yield from _end("answered", writer.text, writer.citations.values(), usage, model)
+        yield from _end("answered", _kept(writer.text), writer.citations.values(), usage, model)
     elif (quoted := quote_of_the_kind_asked_for(question.text, sources)) is not None:
         yield from _end("answered", quoted.text, [quoted.citation], usage, model)
     else:
         yield from _not_found(usage, model, said=bool(writer.text))
+
+
+def _kept(text: str) -> str:
+    """The answer as the settings want it: with its unsupported sentences, which readers see marked, or without."""
+    return leave_out(text, unsupported_spans(text)) if settings.ENV.unsupported_sentences == "omit" else text
 
 
 def share_of(organization: Organization) -> Share:

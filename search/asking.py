@@ -38,6 +38,7 @@ from search.links import citation_links, citation_names, citation_url
 from search.markup import render
 from search.retrieval import readable_collections
 from search.streams import Ending, RunKey, Stream, StreamsUnavailable
+from search.unsupported import unsupported_spans
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ POLL_EVERY_S = 1.0
 LOOK_FOR_S = 2.0
 """How long a turn under way may be without a stream: it is written a moment before its stream begins."""
 SUPERSEDED = AnswerFailed("superseded", "This answer was replaced. Reload the page.")
+WITH_CLAIMS = ("answered", "stopped")
+"""Statuses of answers that state something."""
 LOST = AnswerFailed("lost", "The server that wrote this answer has stopped. Ask again.")
 
 
@@ -108,7 +111,18 @@ def look_at(asker: Asker, turn_id: UUID) -> TurnView:
 
 def answer_html(slug: str, turn: TurnView) -> str:
     """The turn's answer as safe HTML, with its citations as links to the documents."""
-    return render(turn.answer, citation_links(slug, turn.citations), citation_names(turn.citations))
+    return _html(slug, turn.status, turn.answer, turn.citations)
+
+
+def _html(slug: str, status: str, answer: str, citations: list[dict[str, Any]]) -> str:
+    spans = unsupported_spans(answer) if status in WITH_CLAIMS else []
+    return render(answer, citation_links(slug, citations), citation_names(citations), spans)
+
+
+def unsupported_json(status: str, answer: str) -> list[dict[str, Any]]:
+    """The sentences of an answer that no passage supports, as they are streamed and returned by the API."""
+    spans = unsupported_spans(answer) if status in WITH_CLAIMS else []
+    return [{"start": start, "end": end, "text": answer[start:end]} for start, end in spans]
 
 
 async def event_stream(asker: Asker, turn: TurnView, after: int) -> AsyncIterator[bytes]:
@@ -237,7 +251,8 @@ def _wire(asker: Asker, event: AnswerEvent, sources: SourcesFound | None = None)
     if isinstance(event, SourcesFound):
         data["sources"] = _with_urls(slug, data["sources"])
     if isinstance(event, AnswerCompleted):
-        data["html"] = render(event.answer, citation_links(slug, data["citations"]))
+        data["html"] = _html(slug, event.status, event.answer, data["citations"])
+        data["unsupported"] = unsupported_json(event.status, event.answer)
         data["citations"] = _with_urls(slug, data["citations"])
         data["nearest"] = _nearest(
             slug, event.status, [source_json(s) for s in sources.sources] if sources else []
@@ -274,5 +289,6 @@ def _events_of_row(slug: str, turn: TurnView) -> list[streams.Event]:
         "usage": usage,
         "model": turn.model,
         "html": answer_html(slug, turn),
+        "unsupported": unsupported_json(turn.status, turn.answer),
     }
     return [*events, ("usage", usage), ("answer.completed", data)]

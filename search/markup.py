@@ -7,7 +7,7 @@ comes out; what looked like a link, an image or a tag is shown as the text that 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import nh3
@@ -17,21 +17,35 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
+from search.sentences import Span
+
 _TAGS_WORDS = """
-p br strong em s code pre blockquote ul ol li h1 h2 h3 h4 h5 h6 table thead tbody tr th td hr a
+p br strong em s code pre blockquote ul ol li h1 h2 h3 h4 h5 h6 table thead tbody tr th td hr a sup
 """
 TAGS = frozenset(_TAGS_WORDS.split())
 _MARK = re.compile(r"\[(\d{1,4})\]")
+_PRIVATE = "\uf8ff"
+"""A character of no script, which is taken out of an answer first."""
+_FLAG = f"{{{_PRIVATE}}}"
+"""Stands behind an unsupported sentence while Markdown is rendered; plain text ends at the bracket."""
+_NO_SOURCE = '<sup class="unsupported" title="No passage of your documents says this.">no source</sup>'
 
 
-def render(answer: str, links: Mapping[int, str], places: Mapping[int, str] | None = None) -> str:
+def render(
+    answer: str,
+    links: Mapping[int, str],
+    places: Mapping[int, str] | None = None,
+    unsupported: Sequence[Span] = (),
+) -> str:
     """Safe HTML of ``answer``. ``links`` maps a citation's number to its address on this site (starting with
     ``/``); a mark without an address stays text. ``places`` say what a pointer on the mark shows.
+    ``unsupported`` are places in ``answer`` behind which stands that they have no source.
     """
     allowed = {
         n: href for n, href in links.items() if href.startswith("/") and not href.startswith(("//", "/\\"))
     }
-    html = _markdown().render(answer, {"citations": allowed, "places": places or {}})
+    answer = _flagged(answer.replace(_PRIVATE, " "), unsupported)
+    html = _markdown().render(answer, {"citations": allowed, "places": places or {}}).replace(_FLAG, "")
     hrefs = frozenset(allowed.values())
 
     def only_own_links(tag: str, attribute: str, value: str) -> str | None:
@@ -42,7 +56,7 @@ def render(answer: str, links: Mapping[int, str], places: Mapping[int, str] | No
     return nh3.clean(
         html,
         tags=set(TAGS),
-        attributes={"a": {"href", "data-n", "class", "title"}},
+        attributes={"a": {"href", "data-n", "class", "title"}, "sup": {"class", "title"}},
         allowed_classes=None,
         attribute_filter=only_own_links,
         url_schemes=set(),
@@ -58,7 +72,25 @@ def _markdown() -> MarkdownIt:
     parser.disable(["link", "image", "autolink", "html_inline", "html_block", "reference", "entity"])
     parser.inline.ruler.before("emphasis", "citation", _citation)
     parser.add_render_rule("citation", _render_citation)
+    parser.inline.ruler.before("text", "no_source", _no_source)
+    parser.add_render_rule("no_source", lambda *_: _NO_SOURCE)
     return parser
+
+
+def _flagged(answer: str, unsupported: Sequence[Span]) -> str:
+    for _, end in sorted(unsupported, reverse=True):
+        answer = answer[:end] + _FLAG + answer[end:]
+    return answer
+
+
+def _no_source(state: StateInline, silent: bool) -> bool:
+    """The inline rule for the flag behind an unsupported sentence. It never runs in code."""
+    if not state.src.startswith(_FLAG, state.pos):
+        return False
+    if not silent:
+        state.push("no_source", "sup", 0)
+    state.pos += len(_FLAG)
+    return True
 
 
 def _citation(state: StateInline, silent: bool) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from search.asking import LONGEST_QUESTION
+from search.asking import LONGEST_QUESTION, unsupported_json
+from search.conversations import TurnView
 from search.filters import LONGEST_LIST
 
 MOST_RESULTS = 50
@@ -121,6 +123,14 @@ class UsageSerializer(serializers.Serializer[Any]):
     completion_tokens = serializers.IntegerField()
 
 
+class UnsupportedSerializer(serializers.Serializer[Any]):
+    """A sentence of the answer that no passage supports, at ``start`` to ``end`` of ``answer``."""
+
+    start = serializers.IntegerField()
+    end = serializers.IntegerField()
+    text = serializers.CharField()
+
+
 class AnswerSerializer(serializers.Serializer[Any]):
     """A question's answer. ``status``: answered, not_found, stopped, failed, or pending and streaming on the
     way.
@@ -134,9 +144,17 @@ class AnswerSerializer(serializers.Serializer[Any]):
     )
     answer = serializers.CharField()
     citations = CitationSerializer(many=True)
+    unsupported = serializers.SerializerMethodField(
+        help_text="Sentences of the answer that no passage supports; with "
+        "`TESSERA_UNSUPPORTED_SENTENCES=omit` there are none."
+    )
     usage = UsageSerializer(source="*")
     model = serializers.CharField(help_text="The language model that was asked; empty where none was.")
     created_at = serializers.DateTimeField()
+
+    @extend_schema_field(UnsupportedSerializer(many=True))
+    def get_unsupported(self, turn: TurnView) -> list[dict[str, Any]]:
+        return unsupported_json(turn.status, turn.answer)
 
 
 class ConversationSerializer(serializers.Serializer[Any]):

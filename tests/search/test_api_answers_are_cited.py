@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
@@ -52,8 +53,10 @@ def test_an_answer_is_complete_and_cited(
     assert response.status_code == 200, response.content
     body = response.json()
     assert set(body) == {
-        "id", "conversation_id", "question", "status", "answer", "citations", "usage", "model", "created_at",
+        "id", "conversation_id", "question", "status", "answer", "citations", "unsupported", "usage", "model",
+        "created_at",
     }  # fmt: skip
+    assert body["unsupported"] == []
     assert body["status"] == "answered"
     (citation,) = body["citations"]
     n = citation["n"]
@@ -68,6 +71,27 @@ def test_an_answer_is_complete_and_cited(
     assert set(body["usage"]) == {"prompt_tokens", "completion_tokens"}
     assert body["model"] == "scripted"
     assert client.get(f"{URL}/{body['id']}").json() == body
+
+
+@pytest.mark.parametrize("kept", ["mark", "omit"])
+def test_a_sentence_that_no_passage_supports_is_told_or_left_out(
+    api: Api,
+    acme: Organization,
+    library: Library,
+    generator: ScriptedGenerator,
+    kept: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settings.ENV, "unsupported_sentences", kept)
+    generator.reply = "The monthly tariff is 20 euros. Dragons invented harbours long ago."
+    streamed = events(post(api(acme), {"question": QUESTION, "stream": True}))
+    name, data = streamed[-1][1:]
+    assert name == "answer.completed"
+    assert ("Dragons" in data["answer"]) == (kept == "mark")
+    told = [each["text"] for each in data["unsupported"]]
+    assert told == (["Dragons invented harbours long ago."] if kept == "mark" else [])
+    assert ("no source" in data["html"]) == (kept == "mark")
+    assert all(data["answer"][each["start"] : each["end"]] == each["text"] for each in data["unsupported"])
 
 
 def test_what_is_not_in_the_documents_is_said(api: Api, acme: Organization, library: Library) -> None:
