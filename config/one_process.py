@@ -10,10 +10,14 @@ from django.conf import settings
 
 
 class Held(Exception):
-    """Another process holds the lock; the text is its number."""
+    """Another process holds the lock; the text is its number, ``role`` what it does."""
+
+    def __init__(self, holder: str) -> None:
+        number, _, self.role = holder.partition(" ")
+        super().__init__(number)
 
 
-def take() -> TextIO:
+def take(role: str) -> TextIO:
     """The lock, until the file is closed or the process ends. Raises :class:`Held`."""
     file = (settings.VAR / "serve.lock").open("a+")
     try:
@@ -24,6 +28,6 @@ def take() -> TextIO:
         file.close()
         raise Held(holder) from None
     file.truncate(0)
-    file.write(str(os.getpid()))
+    file.write(f"{os.getpid()} {role}")
     file.flush()
     return file

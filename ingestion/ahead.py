@@ -285,6 +285,7 @@ class ReadAhead:
         leases = [lease]
         try:
             self._waiting += self._begin_all(leases)
+            leases = []  # it is read from here on, whatever becomes of the others
             room = SHORT_CHARACTERS - sum(reading.characters for reading in self._waiting)
             leases = (
                 claim_more(lease, most=MOST_SHORT - len(self._waiting), characters=room) if room > 0 else []

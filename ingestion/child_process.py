@@ -170,9 +170,9 @@ def _started(request: dict[str, Any], limits: Limits, answered: IO[bytes], *, fo
     request = {**request, "path": str(Path(request["path"]).resolve()), "limits": dataclasses.asdict(limits)}
     nice = 0 if request["act"] in _ANSWERED_NOW else _NICENESS
     with (
-        _lifeline() as lifeline,
         _in_memory() as asked,
         tempfile.TemporaryDirectory(prefix=SCRATCH, ignore_cleanup_errors=True) as scratch,
+        _lifeline() as lifeline,  # left first: who still writes into the folder ends
     ):
         asked.write(json.dumps(request).encode("ascii"))
         asked.seek(0)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Case, F, IntegerField, Value, When
 from django.utils import timezone
 
@@ -180,12 +181,13 @@ def renew_all(
     now = first.clock()
     point = _RANK[stage] * _POINTS_PER_STAGE
     amounts = [When(id=job_id, then=Value(total)) for job_id, total in (totals or {}).items()]
-    with tenant_scope(first.organization):
+    with tenant_scope(first.organization), transaction.atomic():
         ours = IngestionJob.objects.filter(
             id__in=[lease.job_id for lease in leases],
             lease_token__in={lease.token for lease in leases},
             status=Status.PROCESSING,
         )
+        list(ours.select_for_update(no_key=True).order_by("id").values_list("id"))  # as sweeps lock them
         ours.update(
             stage_since=Case(When(stage=stage, then=F("stage_since")), default=now),
             stage=stage,

@@ -69,8 +69,15 @@ class Nursery:
         message, descriptors, _, _ = socket.recv_fds(self._control, LARGEST_MESSAGE, 4)
         if not message:
             return False
-        line, *files = descriptors
-        child = os.fork()
+        try:
+            line, *files = descriptors
+            child = os.fork() if len(files) == 3 else -1
+        except (OSError, ValueError):  # no process is to be had, or no descriptor
+            child = -1
+        if child < 0:  # this request alone: its line hangs up, and a program reads the file
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return True
         if child == 0:
             _become_a_reader(json.loads(message), *files)
         for descriptor in files:

@@ -53,6 +53,8 @@ def write_rows(
     """Writes pages and passages; whether an earlier try had left rows, and so perhaps points of other passages. Raises
     ``LeaseLost`` when the version is gone."""
     with tenant_scope(lease.organization), transaction.atomic():
+        titles.adopt(version, parsed)
+    with tenant_scope(lease.organization), transaction.atomic():
         left, _ = Chunk.objects.filter(version=version).delete()
         left += Page.objects.filter(version=version).delete()[0]
         changed = DocumentVersion.objects.filter(id=version.id).update(
@@ -67,7 +69,6 @@ def write_rows(
         )
         if not changed:
             raise LeaseLost(str(lease.job_id))
-        titles.adopt(version.document, parsed)
         Page.objects.bulk_create(page_rows(version, parsed), batch_size=ROWS_PER_STATEMENT)
         chunks = chunk_rows(version, passages, vectors, model)
         Chunk.objects.bulk_create(chunks, batch_size=ROWS_PER_STATEMENT)

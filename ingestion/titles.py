@@ -11,9 +11,11 @@ from typing import Final
 
 from ingestion.display_name import visible
 from ingestion.parsed import ParsedDocument
-from search.models import Document
+from search.models import Document, DocumentVersion
 
 LONGEST: Final = 200
+LONGEST_READ = 1000
+"""Characters of a title that are looked at, since a child may answer one of any length."""
 _NUMBERED = re.compile(
     r"(untitled|unnamed|unbenannt|sans[ -]titre|sin t[ií]tulo|senza titolo|no ?title|title|titel|document|dokument"
     r"|presentation|pr[äa]sentation|powerpoint[ -]presentation|powerpoint[ -]pr[äa]sentation|slide|folie|page|seite|book"
@@ -33,7 +35,7 @@ _PATH = re.compile(r"([a-z]:[\\/].*|([\\/]{2}|/|file:|https?:)\S*)", re.I)
 
 def usable(title: str) -> str:
     """The title that a file gives itself as people read it, or nothing where it says nothing about the file."""
-    clean = visible(title)
+    clean = visible(title[:LONGEST_READ])
     if _OF_A_PROGRAM.match(clean) or _FILE.fullmatch(clean) or _PATH.fullmatch(clean):
         return ""
     letters = sum(map(str.isalpha, clean))
@@ -49,10 +51,12 @@ def title_for(document: Document, parsed: ParsedDocument) -> str:
     return usable(parsed.title) or document.filename
 
 
-def adopt(document: Document, parsed: ParsedDocument) -> None:
-    """Keeps the title of the file just read, unless a person gave one. Within the scope of the organisation."""
-    now = Document.objects.filter(id=document.id).first()
-    if now is None:
+def adopt(version: DocumentVersion, parsed: ParsedDocument) -> None:
+    """Keeps the title of the file just read, unless a person gave one or a later version is published already. In a short
+    transaction of its own, within the scope of the organisation: the document's row is held until its end."""
+    rows = Document.objects.select_for_update(no_key=True, of=("self",)).select_related("published")
+    now = rows.filter(id=version.document_id).first()
+    if now is None or (now.published is not None and now.published.created_at > version.created_at):
         return
     title = title_for(now, parsed)
     by_file = title != now.filename and (now.titled_by_file or now.title == now.filename)

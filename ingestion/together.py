@@ -67,6 +67,9 @@ class Together:
             on_batch=lambda _: self._after_batch(Stage.INDEXING),
         )
         for each in list(self._members):
+            self._after_batch(Stage.INDEXING)  # publishing removes what it replaces, which may take long
+            if each not in self._members:
+                continue
             with self._unless_lost(each):
                 self._charge(each, first.clock() - began)
                 publish(each.reading.lease, each.reading.version)

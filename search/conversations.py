@@ -6,7 +6,7 @@ of the same organisation; every function here is one short visit to the rows of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -160,22 +160,30 @@ def keep_answer(
             "model": end.model[:200],
         }
     with tenant_scope(organization), transaction.atomic():
-        _leave_out_removed(values)
+        leave_out_removed(values, ("citations", "sources"))
         same_run = Turn.objects.filter(id=turn.id, begun_at=turn.begun_at, status__in=LIVE_STATUSES)
         return bool(same_run.update(**values))
 
 
-def _leave_out_removed(values: dict[str, Any]) -> None:
-    """Takes places of documents that are gone or hidden out of a turn's values. Those that are there are locked,
-    so that a removal waits for this turn and then finds it.
+def leave_out_removed(values: dict[str, Any], names: Sequence[str]) -> None:
+    """Takes places of documents that are gone or hidden out of the lists ``names`` of ``values``. Those that are there
+    are locked, so that a removal waits for what is about to be written and then finds it. Called within a transaction
+    in the organisation's scope. A name that is no id is of no document of ours and stays.
     """
-    places = [place for name in ("citations", "sources") for place in values.get(name, ())]
-    named = {place["document_id"] for place in places}
+    places = [str(place["document_id"]) for name in names for place in values.get(name, ())]
+    named = {place for place in places if _is_id(place)}
     shown = Document.objects.select_for_update().filter(id__in=named, published__isnull=False).order_by("id")
-    there = {str(i) for i in shown.values_list("id", flat=True)}
-    for name in ("citations", "sources"):
+    gone = named - {str(i) for i in shown.values_list("id", flat=True)}
+    for name in names:
         if name in values:
-            values[name] = [place for place in values[name] if str(place["document_id"]) in there]
+            values[name] = [place for place in values[name] if str(place["document_id"]) not in gone]
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
 
 
 def own_conversations(asker: Asker) -> QuerySet[Conversation]:

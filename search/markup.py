@@ -28,6 +28,9 @@ _PRIVATE = "\uf8ff"
 """A character of no script, which is taken out of an answer first."""
 _FLAG = f"{{{_PRIVATE}}}"
 """Stands behind an unsupported sentence while Markdown is rendered; plain text ends at the bracket."""
+_NO_PLACE = re.compile(r"\n[ \t>]*(?:`{3,}|~{3,}|=+|[-:| \t]*-[-:| \t]*)[ \t]*\Z")
+"""A last line that would no longer be what it is with the flag behind it: the end of a fence, a rule of a table or title."""
+_CLOSING_PIPE = re.compile(r"\|[ \t]*\Z")
 _NO_SOURCE = '<sup class="unsupported" title="No passage of your documents says this.">no source</sup>'
 
 
@@ -78,8 +81,14 @@ def _markdown() -> MarkdownIt:
 
 
 def _flagged(answer: str, unsupported: Sequence[Span]) -> str:
-    for _, end in sorted(unsupported, reverse=True):
-        answer = answer[:end] + _FLAG + answer[end:]
+    for start, end in sorted(unsupported, reverse=True):
+        said = answer[start:end]
+        while found := _NO_PLACE.search(said):
+            said = said[: found.start()]
+        if found := _CLOSING_PIPE.search(said):
+            said = said[: found.start()]
+        at = start + len(said)
+        answer = answer[:at] + _FLAG + answer[at:]
     return answer
 
 

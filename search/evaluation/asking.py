@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from inference.errors import NotReady, Overloaded
 from inference.request import Priority
 from inference.runtime import Runtime
 from search.answering import Question, StopSignal, answer
@@ -23,8 +24,8 @@ from search.evaluation.evidence import cited_sentences, points_at_evidence
 from search.evaluation.suites import SuiteQuestion
 from search.events import AnswerCompleted, AnswerDelta, AnswerFailed, QueryRewritten
 from search.passages import load_pages
-from search.prompting import retrieval_query
-from search.retrieval import Hit, SearchFilters, retrieve
+from search.prompting import earlier_question, retrieval_query
+from search.retrieval import Hit, Retrieval, SearchFilters, retrieve
 from tenants.models import Organization
 
 RANKED = 200
@@ -154,18 +155,9 @@ def judge_answer(outcome: Outcome, asking: Asking) -> None:
 def _rank(outcome: Outcome, asking: Asking) -> None:
     """The ranking of the documents, by what the answer searched for."""
     question = outcome.question
-    query = outcome.query or retrieval_query(question.text, question.earlier[-EARLIER_QUESTIONS:])
-    begun = time.perf_counter()
-    found = retrieve(
-        organization=asking.organization,
-        collection_ids=asking.collection_ids,
-        query=query,
-        limit=RANKED,
-        filters=_filters(question, asking),
-        embedder=asking.models.embedder,
-    )
-    outcome.timings["retrieval_s"] = round(time.perf_counter() - begun, 4)
-    outcome.query = query
+    earlier = question.earlier[-EARLIER_QUESTIONS:]
+    found = _retrieve(outcome, asking, earlier_question(earlier))
+    outcome.query = outcome.query or retrieval_query(question.text, earlier)
     outcome.passages = [_passage(hit, asking) for hit in found.hits[:SHOWN]]
     said = outcome.metrics
     said["best_similarity"] = round(found.best_similarity, 4)
@@ -182,6 +174,30 @@ def _rank(outcome: Outcome, asking: Asking) -> None:
             said[f"{name}@{FIRST}"] = float(any(page in pages for page in list(seen)[:FIRST]))
     if question.spans:
         _judge_spans(said, question, found.hits, asking)
+
+
+def _retrieve(outcome: Outcome, asking: Asking, earlier: str) -> Retrieval:
+    """As :func:`search.answering.answer` searches. A machine that is busy for a while is waited for."""
+    for attempt in range(1, MOST_TRIES + 1):
+        begun = time.perf_counter()
+        try:
+            found = retrieve(
+                organization=asking.organization,
+                collection_ids=asking.collection_ids,
+                query=outcome.question.text,
+                earlier=earlier,
+                limit=RANKED,
+                filters=_filters(outcome.question, asking),
+                embedder=asking.models.embedder,
+            )
+        except (NotReady, Overloaded):
+            if attempt == MOST_TRIES:
+                raise
+            time.sleep(WAIT_S)
+        else:
+            outcome.timings["retrieval_s"] = round(time.perf_counter() - begun, 4)
+            return found
+    raise AssertionError("unreachable")
 
 
 def _judge_spans(

@@ -21,6 +21,7 @@ LONGEST_QUOTE = 300
 SAID = 0.5
 """Share of a sentence's content words."""
 _MARKED = re.compile(r"\[\d{1,4}\]")
+_AFTER_THE_STOP = re.compile(r"([.!?…。！？]++[\"'”’»)]*+)((?:[ \t]*\[\d{1,4}\])+)")
 
 
 def evidence_spans(text: str, answers: Iterable[str]) -> list[Span]:
@@ -42,6 +43,7 @@ def points_at_evidence(citation: Mapping[str, Any], page: str, answers: Sequence
 
 def cited_sentences(answer: str) -> tuple[int, int]:
     """How many sentences of an answer carry a citation, and how many there are. Those without a word do not count."""
+    answer = _AFTER_THE_STOP.sub(r"\2\1", answer)  # "It is so. [1]" cites as "It is so [1]." does
     sentences = [answer[start:end] for start, end in sentence_spans(answer)]
     sentences = [sentence for sentence in sentences if words(drop_marks(sentence))]
     return sum(bool(_MARKED.search(sentence)) for sentence in sentences), len(sentences)

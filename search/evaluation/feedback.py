@@ -50,6 +50,7 @@ def give(
         "handled_at": None, "created_at": timezone.now(),
     }  # fmt: skip
     with tenant_scope(asker.organization), transaction.atomic():
+        conversations.leave_out_removed(values, ("citations", "passages"))
         given, _ = Feedback.objects.get_or_create(
             organization=asker.organization, turn_id=turn.id, defaults=values
         )

@@ -23,6 +23,7 @@ from django.utils import timezone
 from inference import runtime
 from inference.errors import InferenceError, NotReady
 from inference.runtime import Runtime
+from search.conversations import leave_out_removed
 from search.evaluation import own, suites
 from search.evaluation.asking import Asking, Outcome
 from search.evaluation.corpora import Publisher, Say, prepare
@@ -44,6 +45,8 @@ BEAT_SECONDS = 5.0
 LOOK_SECONDS = 2.0
 MOST_ATTEMPTS = 2
 KEPT_AT_ONCE = 20
+KEPT_RUNS = 100
+"""Of an organisation, with their results; older ones go when another is queued."""
 THREADS = 8
 MOST_THREADS = 64
 _UNDER_WAY = (Status.QUEUED, Status.RUNNING)
@@ -67,6 +70,8 @@ def queue(
         Organization.objects.select_for_update().get(pk=organization.pk)
         if EvaluationRun.objects.filter(status__in=_UNDER_WAY).exists():
             raise AlreadyRuns("A run is under way.", hint="Wait until it has ended.")
+        old = EvaluationRun.objects.order_by("-created_at").values_list("id", flat=True)[KEPT_RUNS:]
+        EvaluationRun.objects.filter(id__in=list(old)).delete()
         return EvaluationRun.objects.create(
             organization=organization, suite=suite[:120], options=options, created_by_id=user_id
         )
@@ -110,9 +115,11 @@ def work(
         _perform(run, models, publisher, say, stopping)
     except RunLost:
         logger.info("evaluation %s ends elsewhere", run.id)
-    except NotReady:
-        _keep(run, status=Status.QUEUED, token=None, attempts=F("attempts") - 1)
-        raise
+    except NotReady as error:  # the models went away in the midst of it
+        if run.options.get("here") or run.attempts >= MOST_ATTEMPTS:
+            _keep(run, status=Status.FAILED, error=f"{error} {error.hint}"[:500])
+        else:
+            _keep(run, status=Status.QUEUED, token=None)
     except (SuiteError, InferenceError, IndexFailure) as error:
         _keep(run, status=Status.FAILED, error=f"{error} {getattr(error, 'hint', '')}"[:500])
     except Exception as error:
@@ -231,7 +238,12 @@ def _row(run: EvaluationRun, number: int, outcome: Outcome, titles: dict[str, st
 
 def _keep_results(run: EvaluationRun, rows: list[EvaluationResult], done: int) -> None:
     _keep(run, done=done)
-    with tenant_scope(run.organization):
+    with tenant_scope(run.organization), transaction.atomic():
+        for row in rows:  # a document that was removed since the question was asked is not named again
+            places = {name: getattr(row, name) for name in ("citations", "passages", "gold")}
+            leave_out_removed(places, tuple(places))
+            for name, kept in places.items():
+                setattr(row, name, kept)
         EvaluationResult.objects.bulk_create(rows)
 
 
@@ -301,13 +313,19 @@ class EvaluationThread:
                 connections.close_all()
 
 
-def wait_for(run: EvaluationRun, say: Say) -> EvaluationRun:
-    """Waits until the product has ended the run; says how far it is."""
+def wait_for(run: EvaluationRun, say: Say, *, gone: Callable[[], bool] = lambda: False) -> EvaluationRun:
+    """Waits until the product has ended the run, or is ``gone`` and has not begun it; says how far it is."""
     told = ""
     while True:
         run = look_at(run)
         if run.status not in _UNDER_WAY:
             return run
+        if run.status == Status.QUEUED and gone():
+            with tenant_scope(run.organization):
+                EvaluationRun.objects.filter(id=run.id, status=Status.QUEUED).update(
+                    status=Status.FAILED, error="The product has stopped."
+                )
+            continue
         line = (
             f"{run.suite}: {run.done} of {run.total} questions" if run.total else f"{run.suite}: {run.status}"
         )

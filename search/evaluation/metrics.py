@@ -100,12 +100,12 @@ class Refusals:
     def false_refusal_rate(self) -> float | None:
         return (self.refused - self.right) / self.answerable if self.answerable else None
 
-    @property
-    def balanced_accuracy(self) -> float | None:
-        """The mean of what is right of the answerable and of the unanswerable ones; always refusing gives 0.5."""
-        if self.recall is None or self.false_refusal_rate is None:
+    def balanced_accuracy(self, answered: int) -> float | None:
+        """The mean of what is right of the answerable ones, of which ``answered`` were (a failure is no answer), and of
+        the unanswerable; always refusing gives 0.5."""
+        if self.recall is None or not self.answerable:
             return None
-        return (self.recall + 1 - self.false_refusal_rate) / 2
+        return (self.recall + answered / self.answerable) / 2
 
 
 Span = tuple[int, int]

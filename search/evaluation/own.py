@@ -221,7 +221,7 @@ def _from_cells(where: str, cells: Mapping[str, str]) -> dict[str, Any]:
             raise SuiteError(f"{where}: 'answerable' is true or false.")
         row["answerable"] = answerable in _YES
     pages = _parts(cells.get("pages", "").replace(",", "|"))
-    if not all(page.isdigit() for page in pages):
+    if not all(page.isascii() and page.isdigit() and len(page) < 7 for page in pages):
         raise SuiteError(f"{where}: 'pages' are numbers, parted by |.")
     row["pages"] = [int(page) for page in pages]
     return row
@@ -232,6 +232,10 @@ def _parts(cell: str) -> list[str]:
 
 
 def _question(where: str, row: Mapping[str, Any]) -> OwnQuestion:
+    try:
+        json.dumps(row, default=str, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise SuiteError(f"{where}: it holds half of a character.") from error
     question = text_of(where, row, "question").strip()
     if len(question) > LONGEST_QUESTION or "\x00" in json.dumps(row, default=str).replace("\\u0000", "\x00"):
         raise SuiteError(f"{where}: a question has at most {LONGEST_QUESTION} characters, none of them NUL.")

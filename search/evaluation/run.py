@@ -30,6 +30,7 @@ MEANS = (
 SETTINGS = (
     "mode", "model", "model_format", "kv_cache_format", "max_model_len", "speculation", "embedding_model",
     "embedding_format", "context_tokens", "max_answer_tokens", "min_similarity",
+    "unsupported_sentences",
 )  # fmt: skip
 """Those that change an answer."""
 
@@ -118,6 +119,7 @@ def settings_that_matter() -> dict[str, str]:
 def _refusals(asked: Sequence[Outcome]) -> dict[str, float | int | None]:
     judged = [o for o in asked if o.question.answerable is not None]
     found = metrics.Refusals.of((bool(o.question.answerable), o.refused) for o in judged)
+    answered = sum(bool(o.question.answerable) and o.status == "answered" for o in judged)
     return {
         "answerable": found.answerable,
         "unanswerable": found.unanswerable,
@@ -125,7 +127,7 @@ def _refusals(asked: Sequence[Outcome]) -> dict[str, float | int | None]:
         "refusal_recall": found.recall,
         "refusal_f1": found.f1,
         "false_refusal_rate": found.false_refusal_rate,
-        "balanced_accuracy": found.balanced_accuracy,
+        "balanced_accuracy": found.balanced_accuracy(answered),
     }
 
 

@@ -90,13 +90,36 @@ def test_what_cannot_be_done_is_said(cities: Path, acme: Organization) -> None:
 
 
 def test_where_the_product_runs_it_is_asked(cities: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def product_answers(queued: Any, say: Any) -> Any:
+    def product_answers(queued: Any, say: Any, gone: Any) -> Any:
+        assert not gone()
         assert queued.status == "queued"
         assert queued.options["source"] == str(cities)
         queued.status, queued.metrics = "done", {"questions": 3}
         return queued
 
     monkeypatch.setattr(jobs, "wait_for", product_answers)
-    with one_process.take():
+    with one_process.take("serve"):
         assert json.loads(run(str(cities), "--json"))["questions"] == 3
     assert organization_of("cities").is_internal
+
+
+def test_another_evaluation_is_not_taken_for_the_product(cities: Path) -> None:
+    with one_process.take("evaluate"), pytest.raises(CommandError, match="Another evaluation"):
+        run(str(cities), "--json")
+
+
+def test_a_run_that_waits_for_a_product_that_stopped_is_given_up(
+    cities: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving = one_process.take("serve")
+    looked: list[bool] = []
+
+    def look(*_: Any) -> None:
+        looked.append(True)
+        serving.close()
+
+    monkeypatch.setattr(jobs, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("search.evaluation.jobs.time.sleep", look)
+    with pytest.raises(CommandError, match="The product has stopped"):
+        run(str(cities), "--json")
+    assert looked

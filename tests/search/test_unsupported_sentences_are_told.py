@@ -66,3 +66,26 @@ def test_a_flag_in_code_vanishes() -> None:
 def test_only_answers_claim_something() -> None:
     assert WITH_CLAIMS == ("answered", "stopped")
     assert unsupported_json("not_found", "This is not in your documents.") == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ("```\nmake all install\n```\n\nThen do the thing [1].", '<a class="citation"'),
+        ("Title words\n=====\n\nSo it is [1].", "<h1>Title words</h1>"),
+        (
+            "| Name of it | Price of it |\n| --- | --- |\n" + "| a thing | many euros |\n" * 40,
+            "<td>many euros",
+        ),
+    ],
+    ids=["a fence", "an underlined title", "a long table"],
+)
+def test_the_flag_breaks_nothing(answer: str, kept: str) -> None:
+    assert kept in render(answer, {1: "/a"}, unsupported=unsupported_spans(answer))
+
+
+def test_a_table_keeps_its_header_and_a_block_of_code_its_fence() -> None:
+    table = "| Name of it | Price of it |\n| --- | --- |\n" + "| a thing | many euros [1] |\n" * 40
+    assert leave_out(table, unsupported_spans(table)) == table.strip()
+    code = "```\nmake all install\n\nmake clean install\n```\n\nSo it is [1]."
+    assert leave_out(code, unsupported_spans(code)) == code

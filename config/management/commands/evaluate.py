@@ -76,9 +76,10 @@ class Command(BaseCommand):
             asked |= {"source": str(source) if source else ""}
             if not free:
                 self._say("The product runs: it is asked to do this.")
-                return jobs.wait_for(jobs.queue(organization, suite=name, options=asked), self._say)
-            run = jobs.begin_here(organization, suite=name, options=asked)
+                queued = jobs.queue(organization, suite=name, options=asked)
+                return jobs.wait_for(queued, self._say, gone=_nobody_works)
             with models_for(asked) as models:
+                run = jobs.begin_here(organization, suite=name, options=asked)
                 publisher = IngestionPublisher(works_itself=env().mode == "embedded")
                 return jobs.work(run, models=models, publisher=publisher, say=self._say)
 
@@ -110,15 +111,28 @@ class Command(BaseCommand):
             self.stdout.write(f"{name:20} {value}")
 
 
+def _nobody_works() -> bool:
+    try:
+        one_process.take("look").close()
+    except one_process.Held:
+        return False
+    return True
+
+
 @contextmanager
 def alone() -> Iterator[bool]:
-    """Whether this process may work by itself: in the embedded mode only where the product does not run."""
+    """Whether this process may work by itself: in the embedded mode only where the product does not run. Raises
+    ``CommandError`` where another evaluation works."""
     if env().mode == "production":
         yield True
         return
     try:
-        lock = one_process.take()
-    except one_process.Held:
+        lock = one_process.take("evaluate")
+    except one_process.Held as held:
+        if held.role == "evaluate":
+            raise CommandError(
+                f"Another evaluation works on this folder (process {held}): wait until it has ended."
+            ) from held
         yield False
         return
     try:

@@ -92,7 +92,7 @@ class Command(BaseCommand):
     def _lock(self) -> TextIO:
         """One serving process per var/: the embedded index has one owner."""
         try:
-            return one_process.take()
+            return one_process.take("serve")
         except one_process.Held as held:
             raise CommandError(
                 f"Tessera already runs on {settings.VAR} (process {held}). "

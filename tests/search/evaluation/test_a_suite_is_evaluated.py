@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from inference.errors import NotReady
 from inference.runtime import Runtime
 from ingestion.evaluating import IngestionPublisher
 from search.evaluation import jobs, suites
@@ -17,6 +18,7 @@ from search.evaluation.models import EvaluationResult, EvaluationRun
 from search.evaluation.suites import SuiteError
 from search.models import Chunk, Document, Page
 from search.reindex import audit
+from search.retrieval import retrieve
 from tenants.models import Membership, Organization
 from tenants.scope import tenant_scope
 from tests.search.doubles import ScriptedGenerator
@@ -171,3 +173,42 @@ def test_another_model_than_the_one_that_runs_is_refused(
 
 def test_the_results_are_json(cities: Path, models: Runtime, publisher: IngestionPublisher) -> None:
     assert json.loads(json.dumps(run(cities, models, publisher).metrics))["questions"] == 3
+
+
+def test_a_follow_up_is_ranked_by_what_the_answer_searched_for(
+    cities: Path, models: Runtime, publisher: IngestionPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cities / "questions.jsonl").unlink()
+    turns = [{"role": "user", "text": "Where do bears live?"}, {"role": "agent", "text": "In Bern."}]
+    asked = {"id": "c1", "turns": [*turns, {"role": "user", "text": "Of what is it the capital?"}]}
+    row = {
+        **asked,
+        "answerability": "ANSWERABLE",
+        "reference_answer": "Switzerland",
+        "gold_passages": ["bern"],
+    }
+    (cities / "conversations.jsonl").write_text(json.dumps(row) + "\n")
+    searched: list[tuple[str, str]] = []
+
+    def spy(**asked: Any) -> Any:
+        searched.append((asked["query"], asked.get("earlier", "")))
+        return retrieve(**asked)
+
+    monkeypatch.setattr("search.answering.retrieve", spy)
+    monkeypatch.setattr("search.evaluation.asking.retrieve", spy)
+    done = run(cities, models, publisher)
+    assert (done.status, done.error) == ("done", "")
+    assert searched == [("Of what is it the capital?", "Where do bears live?")] * 2
+
+
+def test_models_that_go_away_for_good_end_a_run(
+    cities: Path, models: Runtime, publisher: IngestionPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(**asked: Any) -> Any:
+        raise NotReady("The models are away.")
+
+    monkeypatch.setattr("search.evaluation.asking.retrieve", away)
+    monkeypatch.setattr("search.evaluation.asking.WAIT_S", 0.0)
+    done = run(cities, models, publisher, retrieval_only=True)
+    assert done.status == "failed"
+    assert "away" in done.error

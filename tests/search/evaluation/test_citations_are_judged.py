@@ -50,6 +50,7 @@ def test_without_known_answers_any_place_of_the_gold_page_will_do() -> None:
 
 def test_sentences_count_by_their_marks() -> None:
     assert cited_sentences("It is in France [1]. It is a region. They left [2][3].") == (2, 3)
+    assert cited_sentences("It is in France. [1] It is a region. [2][3]") == (2, 2), "as most models write it"
     assert cited_sentences("") == (0, 0)
 
 
