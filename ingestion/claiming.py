@@ -27,7 +27,7 @@ from ingestion import shares
 from ingestion.leases import ALONE_AFTER, Lease, Status, interrupt_expired
 from ingestion.models import IngestionJob, Priority, QueueShare
 from tenants.models import Organization
-from tenants.scope import system_scope
+from tenants.scope import system_scope, tenant_scope
 
 SINGLES_IN_A_ROW = 4
 ALONE_PATIENCE = timedelta(minutes=1)
@@ -62,9 +62,11 @@ def claim_more(first: Lease, *, most: int, characters: int) -> list[Lease]:
     many at once must not be ended by the same file again.
     """
     now = first.clock()
-    with system_scope("claim further ingestion jobs of one organisation"):
+    with system_scope("see whether only one organisation has ingestion jobs"):
         if first.interrupted or not _alone_in_the_queue(first, now):
             return []
+        virtual_now = shares.present()
+    with tenant_scope(first.organization):
         queue = IngestionJob.objects.filter(
             due(now),
             organization=first.organization,
@@ -80,7 +82,7 @@ def claim_more(first: Lease, *, most: int, characters: int) -> list[Lease]:
             chosen.append(id_)
         if not chosen:
             return []
-        token, virtual_now = uuid.uuid4(), shares.present()
+        token = uuid.uuid4()
         IngestionJob.objects.filter(id__in=chosen, status=Status.QUEUED).update(**_begun(token, now))
         won = IngestionJob.objects.filter(id__in=chosen, lease_token=token).order_by("created_at", "id")
         leases = [_lease(job, first.organization, token, now, first.clock, first.stopping) for job in won]
