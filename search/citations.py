@@ -17,7 +17,7 @@ from search.passages import Source
 from search.sentences import is_sentence_end
 from search.support import ACCEPT_FROM, ATTRIBUTE_FROM, Evidence, Support, words
 
-LONGEST_QUOTE = 900
+LONGEST_QUOTE = 300
 """Characters; a source cited for two places is quoted from the first to the last of them only up to here."""
 
 _BRACKET = r"[\[【][^\[\]【】\n]{0,40}[\]】](?:\([^()\n]{0,300}\))?"
