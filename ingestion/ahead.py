@@ -1,10 +1,11 @@
 """Reads the next files while one is in work, lets short documents pass a long one, and gives out those that may go together.
 
 What always holds: each job has a lease of its own, which is kept while it waits; beside the jobs in work at most
-``TESSERA_READ_AHEAD`` others are held, or, while all of them are short, :data:`MOST_SHORT` of :data:`SHORT_CHARACTERS` in
-all; only the thread that works touches the database, the readers know files alone; a job that was not begun when the
-worker ends goes back to the queue unharmed; passing takes at most half of the time, and a document that passes is never
-passed itself.
+``TESSERA_READ_AHEAD`` others are held and one more whose file takes long to be read, or, while all of them are short,
+:data:`MOST_SHORT` of :data:`SHORT_CHARACTERS` in all; only the thread that works touches the database, the readers know
+files alone; a job that was not begun when the worker ends goes back to the queue unharmed; passing takes at most half of
+the time, and a document that passes is never passed itself; and nothing that is read waits for longer than
+:data:`PATIENCE_SECONDS` on a file that is still being read.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ logger = logging.getLogger(__name__)
 KEEP_SECONDS = 5.0
 ASK_SECONDS = 1.0
 WAIT_SECONDS = 0.1
+PATIENCE_SECONDS = 1.0
+"""So long the others wait for a file that is being read before one that is read goes first. Few files need more: scans, and
+what their first reader stumbles over."""
 SHORT_CHARACTERS = 100_000
 """A document of at most so many characters (about 130 passages) may pass one that is in work. Several that go together have
 no more in all: a second of the embedder's time."""
@@ -45,6 +49,10 @@ ONE_BY_ONE = 4
 
 class Abandoned(Exception):
     """Nobody waits for the file any more."""
+
+
+class StillBeingRead(Exception):
+    """Another job that is read goes first; the one in hand waits among the others."""
 
 
 @dataclass(slots=True)
@@ -70,6 +78,12 @@ class Reading:
     result: Future[tuple[ParsedDocument, datetime]]
     pages: Pages
     kept_at: float
+    begun_at: float
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether its file is being read for longer than others wait for it."""
+        return not self.result.done() and time.monotonic() - self.begun_at >= PATIENCE_SECONDS
 
     @property
     def characters(self) -> int:
@@ -129,11 +143,14 @@ class ReadAhead:
 
     def next(self) -> Lease | Reading | None:
         """The job to work on now: of those that wait the first, one that a person waits for before a bulk one, and one that is
-        read and short before another."""
+        read and short before another. One whose file takes long to be read comes after all the others."""
         if not self._waiting:
             return self._claim()
         self._fill()
-        first = max(self._waiting, key=lambda reading: (reading.lease.priority, reading.short))
+        first = max(
+            self._waiting,
+            key=lambda reading: (not reading.takes_long, reading.lease.priority, reading.short),
+        )
         self._waiting.remove(first)
         return first
 
@@ -186,17 +203,25 @@ class ReadAhead:
                 )
             return parsed, lease.clock()
 
-        return Reading(lease, version, self._readers.submit(read), pages, time.monotonic())
+        now = time.monotonic()
+        return Reading(lease, version, self._readers.submit(read), pages, kept_at=now, begun_at=now)
 
     def document(self, reading: Reading) -> ParsedDocument:
-        """Waits for the file to be read; others are read, and pass, meanwhile. Raises what reading raises. The time that
-        a job waited, read, for its turn is not its organisation's to pay for."""
+        """Waits for the file to be read; others are read, and pass, meanwhile. Raises what reading raises, and
+        :class:`StillBeingRead` where it takes long and another, of any length, is read: then this one waits with the others.
+        The time that a job waited, read, for its turn is not its organisation's to pay for."""
         lease = reading.lease
-        lease.renew(stage=Stage.PARSING, seconds=_seconds(child.limits()))
+        done, total = reading.pages.told
+        lease.renew(stage=Stage.PARSING, done=done, total=total, seconds=_seconds(child.limits()))
         try:
             while not wait([reading.result], timeout=WAIT_SECONDS).done:
                 reading.keep()
                 self.meanwhile(lease, reading.keep)
+                if reading.takes_long and any(other.result.done() for other in self._waiting):
+                    self._waiting.insert(0, reading)
+                    raise StillBeingRead
+        except StillBeingRead:
+            raise
         except BaseException:
             reading.pages.abandoned = True
             raise
@@ -265,9 +290,11 @@ class ReadAhead:
                 return
 
     def _has_room(self) -> bool:
-        """Whether no more is held than the setting says, or little of it is: at most half of what short ones may be."""
+        """Whether no more is held than the setting says, or little of it is: at most half of what short ones may be. A file
+        that takes long to be read is not counted while a reader is left for others."""
         held = len(self._waiting)
-        if held < self._most:
+        slow = sum(reading.takes_long for reading in self._waiting)
+        if held - slow < self._most and held <= self._most:
             return True
         if not self._most or held > MOST_SHORT // 2:
             return False

@@ -28,7 +28,7 @@ from inference import runtime
 from inference.embedder import Embedder
 from inference.errors import InferenceError, NotReady
 from ingestion import files, jobs, titles
-from ingestion.ahead import ReadAhead, Reading
+from ingestion.ahead import ReadAhead, Reading, StillBeingRead
 from ingestion.chunking import chunk
 from ingestion.guards import IngestionFailure
 from ingestion.jobs import Lease, LeaseLost, Stage, Stopping
@@ -89,7 +89,7 @@ def work_until_idle(
 
 def work(job: Lease | Reading, ahead: ReadAhead | None = None) -> int:
     """Takes one claimed job as far as it goes, and with a short one that is read others like it; returns how many. Every
-    outcome becomes the job's state. Others are read ``ahead``."""
+    outcome becomes the job's state, or the job waits, still being read, for its turn. Others are read ``ahead``."""
     if ahead is None:
         with ReadAhead(0, claim=lambda: None, work=work) as alone:
             return work(job, alone)
@@ -98,7 +98,10 @@ def work(job: Lease | Reading, ahead: ReadAhead | None = None) -> int:
     every = [job, *others]
     for each in every:
         if each not in ended:
-            _attempt(each, ahead)
+            try:
+                _attempt(each, ahead)
+            except StillBeingRead:
+                return 0  # one that is not read has no companions
     take_back_what_nobody_wants([each.lease if isinstance(each, Reading) else each for each in every])
     return len(every)
 
@@ -134,9 +137,12 @@ def _member(reading: Reading, embedder: Embedder) -> Member:
 
 
 def _attempt(job: Lease | Reading, ahead: ReadAhead) -> None:
+    """Raises :class:`StillBeingRead` only."""
     lease = job.lease if isinstance(job, Reading) else job
     try:
         ingest(job, ahead)
+    except StillBeingRead:
+        raise
     except LeaseLost:
         logger.info("job %s is no longer ours", lease.job_id)
     except Stopping:
