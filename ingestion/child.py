@@ -23,7 +23,7 @@ from django.conf import settings
 from ingestion.child_process import SCRATCH, run
 from ingestion.guards import IngestionFailure, Limits
 from ingestion.language import language_of
-from ingestion.parsed import Heading, ParsedDocument, ParsedPage, Unread
+from ingestion.parsed import Heading, Marks, ParsedDocument, ParsedPage, Unread
 from ingestion.second_reading import read_again
 
 SCRATCH_MARGIN_SECONDS: Final = 60.0
@@ -145,7 +145,7 @@ def _document(raw: dict[str, Any], limits: Limits) -> ParsedDocument:
         number = int(page["number"])
         if not (pages[-1].number if pages else 0) < number <= MOST_NUMBERED:
             raise ValueError("pages out of order")
-        pages.append(ParsedPage(number, text, headings, _string(page["label"])))
+        pages.append(ParsedPage(number, text, headings, _string(page["label"]), _marks(page["marks"])))
     created = raw["created"]
     return ParsedDocument(
         media_type=_string(raw["media_type"]),
@@ -158,6 +158,16 @@ def _document(raw: dict[str, Any], limits: Limits) -> ParsedDocument:
         protected=bool(raw["protected"]),
         unread=tuple(_unread(item) for item in raw["unread"]),
     )
+
+
+def _marks(raw: dict[str, Any] | None) -> Marks | None:
+    if raw is None:
+        return None
+    starts = tuple(int(start) for start in raw["starts"])
+    names = tuple(_string(name) for name in raw["names"])
+    if len(starts) != len(names):
+        raise ValueError("marks without a name or a place")
+    return Marks(_string(raw["unit"]), starts, names)
 
 
 def _unread(raw: dict[str, Any]) -> Unread:

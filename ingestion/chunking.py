@@ -69,7 +69,8 @@ def chunk(
                     path[:] = [above for above in path if above.level < heading.level] + [heading]
                 names = tuple(heading.text for heading in path)
                 text = page.text[start:end]
-                chunks.append(TextChunk(len(chunks), page.number, start, end, text, names, lead))
+                place = page.marks.between(start, end) if page.marks is not None else ""
+                chunks.append(TextChunk(len(chunks), page.number, start, end, text, names, lead, place))
         for heading in reversed(waiting):
             path[:] = [above for above in path if above.level < heading.level] + [heading]
     return chunks

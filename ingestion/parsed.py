@@ -6,6 +6,7 @@ code points within the text of their page.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -21,6 +22,30 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
+class Marks:
+    """What a reader of the file counts on a page: the row, item or line ``names[n]`` begins at ``starts[n]``, in order.
+
+    ``unit`` is what one is called ("row"); without one the names are paths into the file's structure.
+    """
+
+    unit: str
+    starts: tuple[int, ...]
+    names: tuple[str, ...]
+
+    def between(self, start: int, end: int) -> str:
+        """From which to which one ``start`` to ``end`` reaches ("rows 12–30", "at servers[3]"); empty where there is none."""
+        last = bisect_left(self.starts, end) - 1
+        if last < 0:
+            return ""
+        first = self.names[max(0, bisect_right(self.starts, start) - 1)]
+        if first == self.names[last]:
+            return f"{self.unit or 'at'} {first}"
+        return (
+            f"{self.unit}s {first}–{self.names[last]}" if self.unit else f"from {first} to {self.names[last]}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedPage:
     """A page, slide or sheet. ``number`` counts from 1; ``label`` names it for people ("Sheet Budget")."""
 
@@ -28,6 +53,7 @@ class ParsedPage:
     text: str
     headings: tuple[Heading, ...] = ()
     label: str = ""
+    marks: Marks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +94,7 @@ class ParsedDocument:
 @dataclass(frozen=True, slots=True)
 class TextChunk:
     """A passage of one page: ``page.text[start:end] == text``. ``headings`` is the path above it, ``lead`` the
-    first row of the table in whose middle it begins, or empty."""
+    first row of the table in whose middle it begins, or empty, ``place`` what its page's marks say ("rows 12–30")."""
 
     ordinal: int
     page: int
@@ -77,6 +103,7 @@ class TextChunk:
     text: str
     headings: tuple[str, ...] = ()
     lead: str = ""
+    place: str = ""
 
 
 def headings_in(text: str, outline: Iterable[tuple[str, int]]) -> tuple[Heading, ...]:

@@ -105,6 +105,7 @@ def chunk_rows(
             end=passage.end,
             text=storable(passage.text),
             headings=[storable(heading) for heading in passage.headings],
+            place=storable(passage.place)[:200],
             embedding=packed[position].tobytes(),
             embedding_model=model,
         )

@@ -135,6 +135,7 @@ def read_page(
             label=page.label,
             headings=passage.headings if passage is not None else (),
             title=document.title,
+            within=passage.place if passage is not None else "",
         ),
         page_count=version.page_count,
         pieces=tuple(piece for piece in pieces if piece[0]),

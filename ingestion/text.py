@@ -12,7 +12,7 @@ import re
 from typing import Final
 
 from ingestion.guards import TextBudget
-from ingestion.parsed import Heading, ParsedPage
+from ingestion.parsed import Heading, Marks, ParsedPage
 
 _HIDDEN: Final = re.compile(
     "["
@@ -96,18 +96,27 @@ def _guess(data: bytes) -> str:
 
 
 class PageBuilder:
-    """Collects the text of one page; ``build`` gives it with exact heading offsets.
+    """Collects the text of one page; ``build`` gives it with exact offsets of headings and marks.
 
-    Blocks are parted by an empty line, lines by a line break. Every character is charged to ``budget``.
+    Blocks are parted by an empty line, lines by a line break. Every character is charged to ``budget``. ``unit``: see
+    :class:`Marks`.
     """
 
-    def __init__(self, number: int, budget: TextBudget, *, label: str = "") -> None:
+    def __init__(self, number: int, budget: TextBudget, *, label: str = "", unit: str = "") -> None:
         self._number = number
         self._label = label
         self._budget = budget
         self._parts: list[str] = []
         self._length = 0
         self._headings: list[Heading] = []
+        self._unit = unit
+        self._mark = ""
+        self._starts: list[int] = []
+        self._names: list[str] = []
+
+    def mark(self, name: str) -> None:
+        """Whatever is added next, if anything is, begins the row, item or path ``name``."""
+        self._mark = name
 
     def block(self, text: str) -> None:
         """Adds ``text`` after an empty line; white space around it is dropped."""
@@ -132,12 +141,17 @@ class PageBuilder:
             self._length += len(separator)
         self._budget.spend(len(text) + len(separator))
         start = self._length
+        if self._mark and not (self._names and self._names[-1] == self._mark):
+            self._starts.append(start)
+            self._names.append(self._mark)
+        self._mark = ""
         self._parts.append(text)
         self._length += len(text)
         return start
 
     def build(self) -> ParsedPage:
-        return ParsedPage(self._number, "".join(self._parts), tuple(self._headings), self._label)
+        marks = Marks(self._unit, tuple(self._starts), tuple(self._names)) if self._starts else None
+        return ParsedPage(self._number, "".join(self._parts), tuple(self._headings), self._label, marks)
 
 
 def row_text(header: list[str] | None, cells: list[str]) -> str:

@@ -132,6 +132,8 @@ class Chunk(TenantModel):
     end = models.IntegerField()
     text = models.TextField()
     headings = models.JSONField(default=list)
+    place = models.CharField(max_length=200, blank=True, default="")
+    """Where on its page, as far as its format counts there ("rows 12–30"); see :mod:`search.places`."""
     embedding = models.BinaryField()
     embedding_model = models.CharField(max_length=80)
 

@@ -45,6 +45,8 @@ class Source:
     """Where a reader finds it in the file, in words (:mod:`search.places`)."""
     is_paged: bool = False
     """Whether a reader of the file sees the number ``page``."""
+    counted: bool = False
+    """Whether ``place`` tells its rows or items: these are whole by themselves, and it is not widened beyond them."""
 
 
 def choose_sources(hits: Sequence[Hit]) -> list[Source]:
@@ -54,7 +56,7 @@ def choose_sources(hits: Sequence[Hit]) -> list[Source]:
     for hit in hits:
         source = Source(
             0, hit.chunk_id, hit.document_id, hit.version_id, hit.collection_name, hit.title, hit.page,
-            hit.start, hit.end, hit.text, hit.score, hit.place, hit.is_paged,
+            hit.start, hit.end, hit.text, hit.score, hit.place, hit.is_paged, bool(hit.within),
         )  # fmt: skip
         touching = next((i for i, other in enumerate(chosen) if _overlap(source, other)), None)
         if touching is not None:
@@ -135,7 +137,7 @@ def _cut(source: Source, budget: int, count: Callable[[str], int]) -> Source | N
 
 
 def _grown(source: Source, page: str, others: Sequence[Source]) -> Source:
-    if page[source.start : source.end] != source.text:
+    if source.counted or page[source.start : source.end] != source.text:
         return source
     spans = sentence_spans(page)
     low, high = source.start - WIDEN_BY, source.end + WIDEN_BY

@@ -2,7 +2,7 @@
 
 What always holds: a page number is shown only for formats whose reader sees that number too ("page 7"); a slide, sheet,
 chapter or attachment goes by the label that its parser gave it ("Slide 4"); in all others the place is the path of
-headings, or nothing. Which formats have pages is known to whoever reads them, and is registered here.
+headings, or nothing; and where a format counts rows or items within a page, these follow ("Sheet Prices, rows 12–30"). Which formats have pages is known to whoever reads them, and is registered here.
 """
 
 from __future__ import annotations
@@ -28,11 +28,20 @@ def is_paged(media_type: str) -> bool:
     return _is_paged(media_type)
 
 
-def place_of(*, media_type: str, page: int, label: str, headings: Sequence[str], title: str = "") -> str:
+def place_of(
+    *, media_type: str, page: int, label: str, headings: Sequence[str], title: str = "", within: str = ""
+) -> str:
     """The place of a passage under ``headings`` on ``page``, which its parser named ``label``; may be empty.
 
-    A first heading that only repeats the document's ``title`` is left out, since it is shown beside the place.
+    ``within`` says where on the page, if that can be said ("rows 12–30"). A first heading that only repeats the document's ``title`` is left out, since it is shown beside the place.
     """
+    on = _page_or_path(media_type, page, label, headings, title)
+    if not within:
+        return on
+    return f"{on}, {within}" if on else within[0].upper() + within[1:]
+
+
+def _page_or_path(media_type: str, page: int, label: str, headings: Sequence[str], title: str) -> str:
     if is_paged(media_type):
         return label or f"page {page}"
     path = list(dict.fromkeys(heading for heading in headings if heading.strip()))

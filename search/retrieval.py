@@ -87,6 +87,8 @@ class Hit:
     headings: tuple[str, ...]
     label: str
     """How its parser named the page ("Slide 4"), or empty."""
+    within: str
+    """Where on the page, in words ("rows 12–30"), or empty."""
     score: float
     similarity: float
 
@@ -104,6 +106,7 @@ class Hit:
             label=self.label,
             headings=self.headings,
             title=self.title,
+            within=self.within,
         )
 
 
@@ -281,6 +284,7 @@ def _hit(chunk: Chunk, score: float, parts: Sequence[Vector]) -> Hit:
         text=chunk.text,
         headings=tuple(chunk.headings),
         label=getattr(chunk, "page_label", None) or "",
+        within=chunk.place,
         score=score,
         similarity=max(_cosine(part, row) for part in parts),
     )

@@ -76,7 +76,7 @@ class ResultSerializer(serializers.Serializer[Any]):
     )
     is_paged = serializers.BooleanField(help_text="Whether a reader of the file sees the number `page`.")
     place = serializers.CharField(
-        help_text="Where a reader finds it, in words: `page 7`, `Slide 4`, `Sheet Prices`, or the path of headings "
+        help_text="Where a reader finds it, in words: `page 7`, `Slide 4`, `Sheet Prices, rows 12–30`, or the path of headings "
         "`Travel › Hotels` in a file without pages; empty where only the title can be said."
     )
     text = serializers.CharField()
@@ -110,7 +110,7 @@ class CitationSerializer(serializers.Serializer[Any]):
     )
     is_paged = serializers.BooleanField(help_text="Whether a reader of the file sees the number `page`.")
     place = serializers.CharField(
-        help_text="Where a reader finds it, in words: `page 7`, `Slide 4`, `Sheet Prices`, or the path of headings "
+        help_text="Where a reader finds it, in words: `page 7`, `Slide 4`, `Sheet Prices, rows 12–30`, or the path of headings "
         "`Travel › Hotels` in a file without pages; empty where only the title can be said."
     )
     start = serializers.IntegerField()

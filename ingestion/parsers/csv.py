@@ -1,4 +1,6 @@
-"""Comma separated values: every row as ``Header: value; Header: value``, to be understood alone."""
+"""Comma separated values: every row as ``Header: value; Header: value``, to be understood alone.
+
+Rows are counted as a table's program shows them: an empty line is one, a record of several lines is one."""
 
 from __future__ import annotations
 
@@ -40,10 +42,11 @@ def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument
     except csv.Error:
         dialect = csv.excel_tab if first.count("\t") > first.count(",") else csv.excel
     csv.field_size_limit(10_000_000)
-    page = PageBuilder(1, TextBudget(limits))
+    page = PageBuilder(1, TextBudget(limits), unit="row")
     header: list[str] | None = None
-    for row in csv.reader(io.StringIO(text), dialect):
+    for number, row in enumerate(csv.reader(io.StringIO(text), dialect), 1):
         cells = [one_line(cell) for cell in row]
+        page.mark(str(number))
         if header is None and (header := header_of(cells)) is not None:
             page.line(" | ".join(cell for cell in cells if cell))
         else:

@@ -43,17 +43,18 @@ def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument
 
 def _sheet(sheet: object, number: int, budget: TextBudget) -> ParsedPage:
     title = one_line(str(getattr(sheet, "title", "")))
-    page = PageBuilder(number, budget, label=f"Sheet {title}")
+    page = PageBuilder(number, budget, label=f"Sheet {title}", unit="row")
     sheet.reset_dimensions()  # type: ignore[attr-defined]  # the file's own claim may lie
     header: list[str] | None = None
     begun = False
-    for values in sheet.iter_rows(values_only=True):  # type: ignore[attr-defined]
+    for number, values in enumerate(sheet.iter_rows(values_only=True), 1):  # type: ignore[attr-defined]
         cells = [_cell(value) for value in values]
         if not any(cells):
             continue
         if not begun:
             page.heading(title, 1)  # here, so that an empty sheet stays a page without text
             begun = True
+        page.mark(str(number))
         if header is None and (header := header_of(cells)) is not None:
             page.block(row_text(None, cells))
         else:

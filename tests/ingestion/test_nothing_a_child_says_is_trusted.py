@@ -12,7 +12,7 @@ import pytest
 from ingestion import child, child_process
 from ingestion.guards import IngestionFailure, Limits
 
-PAGE: dict[str, Any] = {"number": 1, "text": "Words.", "headings": [], "label": ""}
+PAGE: dict[str, Any] = {"number": 1, "text": "Words.", "headings": [], "label": "", "marks": None}
 DOCUMENT: dict[str, Any] = {
     "media_type": "text/plain", "pages": [PAGE], "title": "", "author": "", "created": None, "language": "",
     "pages_without_text": [], "protected": False, "unread": [],
@@ -40,6 +40,9 @@ def test_what_is_as_it_should_be_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_p
         [PAGE | {"number": math.inf}],
         [PAGE | {"text": None}],
         [PAGE | {"headings": [{"start": math.inf, "level": 1, "text": "x"}]}],
+        [PAGE | {"marks": {"unit": "row", "starts": [0, 3], "names": ["1"]}}],
+        [PAGE | {"marks": {"unit": "row", "starts": [0], "names": [1]}}],
+        [PAGE | {"marks": {"unit": None, "starts": [0], "names": ["1"]}}],
         {"number": 1},
         7,
     ],
@@ -52,6 +55,9 @@ def test_what_is_as_it_should_be_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_p
         "no number",
         "no text",
         "no place",
+        "too few marks",
+        "a mark without a name",
+        "marks of no unit",
         "a mapping",
         "no list",
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from search.events import SourcesFound, data_of
 from search.markup import render
 from search.models import Chunk, Document, Page, Turn
 from search.pages import search_page
-from search.passages import choose_sources
+from search.passages import choose_sources, widen
 from search.places import LONGEST_PLACE, is_paged, place_of
 from search.retrieval import Hit, retrieve
 from tenants.models import Organization
@@ -56,6 +57,35 @@ def test_a_place_is_said_in_the_words_of_its_format(
 ) -> None:
     said = place_of(media_type=media_type, page=page, label=label, headings=headings, title="Handbook")
     assert said == place
+
+
+@pytest.mark.parametrize(
+    ("media_type", "label", "headings", "within", "place"),
+    [
+        (CSV, "", (), "rows 12–30", "Rows 12–30"),
+        (XLSX, "Sheet Prices", ("Prices",), "rows 12–30", "Sheet Prices, rows 12–30"),
+        (EML, "prices.csv", ("Offer",), "row 7", "prices.csv, row 7"),
+        ("application/json", "", (), "at servers[3]", "At servers[3]"),
+    ],
+)
+def test_rows_and_items_follow_the_page(
+    media_type: str, label: str, headings: tuple[str, ...], within: str, place: str
+) -> None:
+    assert place_of(media_type=media_type, page=1, label=label, headings=headings, within=within) == place
+
+
+@pytest.mark.django_db
+def test_a_passage_of_counted_rows_is_not_widened_beyond_them(acme: Organization, library: Library) -> None:
+    with tenant_scope(acme):
+        version = Document.objects.get(id=library.warranty).published_id
+        Chunk.objects.filter(version=version).update(place="rows 2–9")
+    found = hit(acme, "warranty of the motor")
+    assert found.place == "Rows 2–9"
+    (source, *_) = choose_sources([found])
+    page = f"{source.text} And a sentence behind it."
+    pages = {(source.version_id, source.page): "x" * source.start + page}
+    assert widen([source], pages, budget=1000, count=len) == [source]
+    assert widen([replace(source, counted=False)], pages, budget=1000, count=len) != [source]
 
 
 def test_only_formats_whose_pages_are_numbered_for_their_readers_are_paged() -> None:

@@ -19,7 +19,7 @@ def hit(text: str, title: str = "", score: float = 1.0, headings: tuple[str, ...
     values: dict[str, Any] = {
         "chunk_id": own, "document_id": own, "version_id": own, "collection_id": own, "collection_name": "",
         "title": title, "media_type": "text/plain", "dated": None, "author": "", "language": "en", "page": 1,
-        "start": 0, "end": len(text), "text": text, "headings": headings, "label": "", "score": score,
+        "start": 0, "end": len(text), "text": text, "headings": headings, "label": "", "within": "", "score": score,
         "similarity": 0.0,
     }  # fmt: skip
     return Hit(**values)
