@@ -134,6 +134,10 @@ class Env(BaseSettings):
     parse_memory_mb: int = Field(1024, description="Memory limit of the parsing process, in megabytes.")
     parse_wall_seconds: int = Field(90, description="Time limit of parsing one file, in seconds.")
     parse_cpu_seconds: int = Field(60, description="Processor time limit of parsing one file, in seconds.")
+    parse_page_seconds: int = Field(
+        15,
+        description="Time limit of one page of a PDF, in seconds; a slower one is left to the next reader.",
+    )
     parse_max_pages: int = Field(2000, description="Most pages, slides or sheets of one file.")
     parse_max_characters: int = Field(20_000_000, description="Most characters of text of one file.")
     parse_max_archive_ratio: int = Field(

@@ -52,6 +52,7 @@ def limits() -> Limits:
         memory_mb=env.parse_memory_mb,
         cpu_s=env.parse_cpu_seconds,
         wall_s=env.parse_wall_seconds,
+        page_s=env.parse_page_seconds,
         max_pages=env.parse_max_pages,
         max_characters=env.parse_max_characters,
         max_archive_ratio=env.parse_max_archive_ratio,

@@ -34,7 +34,7 @@ _ANSWERED_NOW: Final = ("render", "rectangles")
 """What a person waits for. Children that do anything else leave the processor to questions."""
 _NICENESS: Final = 5
 _LOOK_SECONDS: Final = 0.25
-_MOST_CHILDREN: Final = 8
+_MOST_DEATHS: Final = 8
 _DEATHS_IN_A_ROW: Final = 2
 _READ_SIZE: Final = 1 << 20
 
@@ -89,28 +89,32 @@ def run_pages(
 ) -> PageTexts:
     """The texts of ``pages``, read one by one in this order, each within ``request["page_s"]`` seconds.
 
-    A page that ends the child is given up, and the pages after it are read in a new one, until the time of
-    ``limits`` is over or children end again and again. ``on_page`` is called for each page, and whatever it raises
+    A page that ends the child, or takes longer, is given up, and the pages after it are read in a new one, until the wall
+    time of ``limits`` is over or children die again and again. A child whose processor time was used up by many pages is
+    followed by another, and no page is blamed. ``on_page`` is called for each page, and whatever it raises
     ends the work. Never raises :class:`IngestionFailure`: what could not be read is missing.
     """
     found = PageTexts()
     left = list(pages)
     ends = time.monotonic() + limits.wall_s
-    deaths = 0
+    in_a_row = deaths = 0
     fork = True
-    for _ in range(_MOST_CHILDREN):
-        if not left or time.monotonic() >= ends or deaths >= _DEATHS_IN_A_ROW:
-            break
+    while left and time.monotonic() < ends and in_a_row < _DEATHS_IN_A_ROW and deaths < _MOST_DEATHS:
         before = len(left)
         try:
-            whole = _read_some({**request, "pages": left}, limits, ends, found, on_page, fork=fork)
+            status = _read_some({**request, "pages": left}, limits, ends, found, on_page, fork=fork)
         except NurseryEnded:
             fork = False
             continue
         left = [page for page in left if page not in found.texts]
-        if whole or not left:
+        if not status or not left:
             break
-        deaths = 0 if len(left) < before else deaths + 1
+        read_some = len(left) < before
+        if status == -signal.SIGXCPU and read_some:
+            continue
+        if status != -signal.SIGALRM:
+            deaths += 1
+            in_a_row = 0 if read_some else in_a_row + 1
         found.fatal.add(left.pop(0))
     return found
 
@@ -123,8 +127,9 @@ def _read_some(
     on_page: Callable[[], None] | None,
     *,
     fork: bool,
-) -> bool:
-    """Lets one child read; adds to ``found`` what it answers. False when it died on a page."""
+) -> int | None:
+    """Lets one child read; adds to ``found`` what it answers. The status with which it ended; None when the time was over
+    before."""
     with tempfile.TemporaryFile() as answered, _started(request, limits, answered, fork=fork) as child:
         lines = _Lines(answered, 6 * limits.max_characters + 128 * 1024 * 1024)
         status: int | None = None
@@ -135,7 +140,7 @@ def _read_some(
                 _take(line, request["pages"], found)
                 if on_page is not None:
                     on_page()
-    return status == 0 or status is None
+    return status
 
 
 def _take(line: bytes, asked: Sequence[int], found: PageTexts) -> None:

@@ -69,6 +69,8 @@ class Limits:
     memory_mb: int = 1024
     cpu_s: int = 60
     wall_s: int = 90
+    page_s: int = 15
+    """Of one page of a PDF, for each of its readers but OCR."""
     max_pages: int = 2000
     max_characters: int = 20_000_000
     max_archive_ratio: int = 200

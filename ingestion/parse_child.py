@@ -22,6 +22,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from ingestion import time_left
 from ingestion.guards import IngestionFailure, Limits
 
 _FORBIDDEN = (
@@ -94,6 +95,7 @@ def main(lifeline: int) -> int:
     request = json.load(sys.stdin)
     limits = Limits(**request["limits"])
     limit_process(limits)
+    time_left.begin()
     sys.addaudithook(_forbid)
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)

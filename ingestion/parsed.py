@@ -61,8 +61,8 @@ class Unread:
     """A page of a PDF whose text its first reader did not find, to be read again by another.
 
     ``page`` is its number in the document, ``number`` the one in its file: the uploaded one, or the attachment that
-    ``part`` leads to. ``why`` is ``empty``, ``malformed``, ``bomb``, ``timeout``, ``too_large`` or ``absurd`` (far
-    more text than a page holds).
+    ``part`` leads to. ``why`` is ``empty``, ``malformed``, ``bomb``, ``timeout``, ``too_large``, ``absurd`` (far
+    more text than a page holds) or ``untried`` (pages before it took all of the time).
     ``outline`` are titles and levels of the headings that may stand on it.
     """
 

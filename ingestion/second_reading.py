@@ -2,7 +2,7 @@
 
 What always holds: what the first reader found is never lost by it, whatever becomes of a page that is read again,
 since pdfium, which ends its process on some files, reads in children of its own; a page that no reader finds text on
-is named in ``pages_without_text``; and a document without any text is a failure that says what would help.
+is named in ``pages_without_text``; pages that were slow before are read last, so that they cost no other; and a document without any text is a failure that says what would help.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from ingestion.child_process import PageTexts, run_pages
 from ingestion.guards import Code, IngestionFailure, Limits, TextBudget
 from ingestion.parsed import ParsedDocument, ParsedPage, Unread, headings_in
 
-PDFIUM_PAGE_SECONDS: Final = 20
 _WORSE_THAN_EMPTY: Final[tuple[Code, ...]] = ("bomb", "too_large", "timeout", "malformed")
 OnPage = Callable[[int, int], None]
 
@@ -84,12 +83,15 @@ def _read(
         files.setdefault(item.part, []).append(item)
     together = PageTexts()
     for part, wanted in files.items():
-        pages = {item.number: item.page for item in wanted}
+        pages = {
+            item.number: item.page
+            for item in sorted(wanted, key=lambda item: (item.why == "timeout", item.number))
+        }
         request = {
             "act": "pages", "path": str(path), "reader": reader, "part": part, "password": password,
-            "page_s": limits.ocr_page_s if reader == "ocr" else PDFIUM_PAGE_SECONDS,
+            "page_s": limits.ocr_page_s if reader == "ocr" else limits.page_s,
         }  # fmt: skip
-        found = run_pages(request, sorted(pages), limits, on_page=told)
+        found = run_pages(request, list(pages), limits, on_page=told)
         together.texts |= {pages[number]: text for number, text in found.texts.items()}
         together.fatal |= {pages[number] for number in found.fatal}
     return together
@@ -122,7 +124,7 @@ def _finished(
 def _failure(reasons: set[str], limits: Limits) -> IngestionFailure:
     """Why a document is without any text."""
     for code in _WORSE_THAN_EMPTY:
-        if code in reasons:
+        if code in reasons or (code == "timeout" and "untried" in reasons):
             return IngestionFailure(code)
     if not limits.ocr_max_pages or not ocr_installed():
         return IngestionFailure(

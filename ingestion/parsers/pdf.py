@@ -1,7 +1,8 @@
 """PDF by pypdf: text by page, the outline as headings, the information dictionary.
 
 A page that pypdf cannot read, finds no text on or absurdly much, or takes too long for, is left to
-:mod:`ingestion.second_reading`, which has it read by pdfium. pdfium reads here only a file that pypdf cannot open at
+:mod:`ingestion.second_reading`, which has it read by pdfium; and so is what comes after it once most of the file's time is
+gone, so that slow pages never cost the file. pdfium reads here only a file that pypdf cannot open at
 all: it ends its process on some files, and with it what was read before.
 """
 
@@ -19,6 +20,7 @@ from ingestion.formats import Format
 from ingestion.guards import IngestionFailure, Limits, TextBudget, wrong_password
 from ingestion.parsed import ParsedDocument, ParsedPage, Unread, headings_in
 from ingestion.text import clean, one_line
+from ingestion.time_left import time_left
 
 if TYPE_CHECKING:
     from pypdf import PdfReader
@@ -29,7 +31,8 @@ FORMAT = Format(
 )
 ABSURD: Final = 100_000
 """Characters that no page of print holds: repeated forms, or a loop that the reader did not notice."""
-PAGE_SECONDS: Final = 15
+_OF_THE_TIME: Final = 0.75
+"""So much of the file's time goes to its pages; the rest is for what comes after them."""
 _MAX_OUTLINE: Final = 5000
 _LONGEST_LABEL: Final = 20
 
@@ -39,18 +42,19 @@ def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument
     from pypdf import PdfReader
 
     try:
-        reader = PdfReader(path, strict=False)
-        protected = _decrypt(reader, password)
-        count = len(reader.pages)
+        with _at_most(_left_for_pages(limits) / 2):
+            reader = PdfReader(path, strict=False)
+            protected = _decrypt(reader, password)
+            count = len(reader.pages)
     except (IngestionFailure, MemoryError):
         raise
-    except Exception:  # pypdf raises anything on broken files
+    except (Exception, _TooSlow):  # pypdf raises anything on broken files
         return _whole_by_pdfium(path, limits, password)
     if count > limits.max_pages:
         raise IngestionFailure("too_many_pages")
-    read = _read(reader, count, TextBudget(limits))
-    outline = _outline(reader, count)
-    labels = _labels(reader, count)
+    read = _read(reader, count, limits)
+    outline = _outline(reader, count, limits.page_s)
+    labels = _labels(reader, count, limits.page_s)
     pages = tuple(
         ParsedPage(n + 1, text, headings_in(text, outline.get(n, ())), labels.get(n, ""))
         for n, text in enumerate(read.texts)
@@ -94,16 +98,26 @@ class _Read:
     doubts: dict[int, str] = field(default_factory=dict)
 
 
-def _read(reader: PdfReader, count: int, budget: TextBudget) -> _Read:
+def _left_for_pages(limits: Limits) -> float:
+    """Seconds; 0 when they are over."""
+    return max(0.0, time_left(limits) - (1 - _OF_THE_TIME) * min(limits.cpu_s, limits.wall_s))
+
+
+def _read(reader: PdfReader, count: int, limits: Limits) -> _Read:
     from pypdf.errors import LimitReachedError
 
-    read = _Read()
+    read, budget = _Read(), TextBudget(limits)
     for index in range(count):
         text, doubt = "", ""
+        seconds = min(float(limits.page_s), _left_for_pages(limits))
         try:
-            with _at_most(PAGE_SECONDS):
+            if seconds <= 0:
+                raise _NoTime
+            with _at_most(seconds):
                 text = clean(reader.pages[index].extract_text() or "").strip()
             doubt = "" if text else "empty"
+        except _NoTime:
+            doubt = "untried"
         except _TooSlow:
             doubt = "timeout"
         except LimitReachedError:
@@ -122,6 +136,10 @@ def _read(reader: PdfReader, count: int, budget: TextBudget) -> _Read:
     return read
 
 
+class _NoTime(Exception):
+    """The pages before took all of the time that the file has for this reader."""
+
+
 class _TooSlow(BaseException):
     """A page took too long; no ``except Exception`` of the library may take it for a broken object."""
 
@@ -132,7 +150,7 @@ def _at_most(seconds: float) -> Iterator[None]:
         raise _TooSlow
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))  # 0 would be none
     try:
         yield
     finally:
@@ -181,10 +199,10 @@ def _information(reader: PdfReader) -> tuple[str, str, date | None]:
     return title, author, created.date() if created else None
 
 
-def _labels(reader: PdfReader, count: int) -> dict[int, str]:
+def _labels(reader: PdfReader, count: int, seconds: float) -> dict[int, str]:
     """What people see of the pages that the file itself numbers in another way (roman, by chapter), by index."""
     try:
-        with _at_most(PAGE_SECONDS):
+        with _at_most(seconds):
             printed = reader.page_labels
     except (Exception, _TooSlow):  # broken trees of labels
         return {}
@@ -192,20 +210,17 @@ def _labels(reader: PdfReader, count: int) -> dict[int, str]:
     return {n: f"page {n + 1} ({label})" for n, label in enumerate(shown) if label and label != str(n + 1)}
 
 
-def _outline(reader: PdfReader, count: int) -> dict[int, list[tuple[str, int]]]:
+def _outline(reader: PdfReader, count: int, seconds: float) -> dict[int, list[tuple[str, int]]]:
     """Titles and levels of the outline's entries, by the index of the page that each points to."""
     found: dict[int, list[tuple[str, int]]] = {}
-    try:
-        entries = list(_flat(reader.outline, 1))[:_MAX_OUTLINE]
-    except Exception:  # cyclic or broken outlines
-        return found
-    for title, level, item in entries:
-        try:
-            index = reader.get_destination_page_number(item)
-        except Exception:  # noqa: S112  a destination outside the document
-            continue
-        if index is not None and 0 <= index < count and title:
-            found.setdefault(index, []).append((title[:300], level))
+    with contextlib.suppress(Exception, _TooSlow), _at_most(seconds):  # cyclic or broken outlines
+        for title, level, item in list(_flat(reader.outline, 1))[:_MAX_OUTLINE]:
+            try:
+                index = reader.get_destination_page_number(item)
+            except Exception:  # noqa: S112  a destination outside the document
+                continue
+            if index is not None and 0 <= index < count and title:
+                found.setdefault(index, []).append((title[:300], level))
     return found
 
 

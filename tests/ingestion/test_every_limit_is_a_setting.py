@@ -14,6 +14,7 @@ from tests.ingestion import factories
 
 SETTING_OF = {
     "memory_mb": "parse_memory_mb", "cpu_s": "parse_cpu_seconds", "wall_s": "parse_wall_seconds",
+    "page_s": "parse_page_seconds",
     "ocr_page_s": "ocr_page_seconds", "ocr_max_pages": "ocr_max_pages", "ocr_memory_mb": "ocr_memory_mb",
 }  # fmt: skip
 

@@ -97,9 +97,9 @@ def test_readers_that_only_die_are_not_started_for_ever(
 ) -> None:
     begun: list[int] = []
 
-    def dies(request: dict[str, Any], *_: object, **__: object) -> bool:
+    def dies(request: dict[str, Any], *_: object, **__: object) -> int:
         begun.append(request["pages"][0])
-        return False
+        return -signal.SIGABRT
 
     monkeypatch.setattr(child_process, "_read_some", dies)
     found = child_process.run_pages({}, list(range(1, 500)), Limits())
@@ -146,6 +146,5 @@ def test_a_page_that_takes_pypdf_too_long_is_left_to_the_other_reader(
                 sum(range(1000))
 
     monkeypatch.setattr(PageObject, "extract_text", endless)
-    monkeypatch.setattr(pdf, "PAGE_SECONDS", 0.2)
-    document = pdf.parse(path, limits=Limits(), password=None)
+    document = pdf.parse(path, limits=Limits(page_s=1), password=None)
     assert [(item.number, item.why) for item in document.unread] == [(1, "timeout")]
