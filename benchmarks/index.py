@@ -162,7 +162,8 @@ def ask(index: VectorIndex, corpus: Corpus, readable: Sequence[uuid.UUID], count
 
 def of(readable: Sequence[uuid.UUID]) -> IndexFilter:
     """What :mod:`search.retrieval` asks for somebody who may read these collections."""
-    return IndexFilter(collection_ids=tuple(readable), every_collection=len(readable) == len(COLLECTIONS))
+    others = tuple(each for each in COLLECTIONS if each not in readable)
+    return IndexFilter(collection_ids=tuple(readable), other_collection_ids=others)
 
 
 def best(index: VectorIndex, corpus: Corpus, count: int) -> list[dict[uuid.UUID, float]]:

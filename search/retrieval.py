@@ -224,7 +224,7 @@ def _conditions(organization: Organization, readable: Sequence[UUID], filters: S
     collections = tuple(c for c in dict.fromkeys(readable) if c in chosen)
     return IndexFilter(
         collection_ids=collections,
-        every_collection=_are_all(organization, collections),
+        other_collection_ids=_others(organization, collections),
         document_ids=filters.document_ids or None,
         media_types=filters.media_types or None,
         dated_from=None if filters.dated_from is None else (filters.dated_from - EPOCH).days,
@@ -233,10 +233,10 @@ def _conditions(organization: Organization, readable: Sequence[UUID], filters: S
     )
 
 
-def _are_all(organization: Organization, collections: Sequence[UUID]) -> bool:
-    """Whether the organisation has no other collection. One that is made meanwhile is still hidden by its rows."""
+def _others(organization: Organization, collections: Sequence[UUID]) -> tuple[UUID, ...]:
+    """The organisation's other collections. One that is made meanwhile is still hidden by its rows."""
     with tenant_scope(organization):
-        return not Collection.objects.exclude(id__in=collections).exists()
+        return tuple(Collection.objects.exclude(id__in=collections).values_list("id", flat=True))
 
 
 def _days_of(year: int) -> tuple[int, int]:

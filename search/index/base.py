@@ -38,9 +38,9 @@ class IndexFilter:
     """Conditions of which all must hold. ``collection_ids`` is what may be read: none means nothing."""
 
     collection_ids: tuple[UUID, ...]
-    every_collection: bool = False
-    """Whether these are all that the organisation has: then each point of its index may be found, and the index need not
-    ask each of them, which would take twice the time of comparing its vector."""
+    other_collection_ids: tuple[UUID, ...] | None = None
+    """All others that the organisation has, where they are known. Asking a point for its collection takes longer than comparing
+    its vector: where there are no others it is not asked, and where they are fewer it is asked for these."""
     document_ids: tuple[UUID, ...] | None = None
     media_types: tuple[str, ...] | None = None
     dated_from: int | None = None
@@ -52,6 +52,15 @@ class IndexFilter:
     def matches_nothing(self) -> bool:
         """Where a list has no value nothing can hold, while Qdrant's empty ``should`` holds for everything."""
         return not self.collection_ids or self.dated_in == ()
+
+    @property
+    def allowed(self) -> tuple[bool, tuple[UUID, ...]] | None:
+        """Of ``(True, ids)`` a point's collection must be one, of ``(False, ids)`` none; None lets every point through,
+        which only an empty ``other_collection_ids`` says."""
+        others = self.other_collection_ids
+        if others is None or len(others) > len(self.collection_ids):
+            return True, self.collection_ids
+        return (False, others) if others else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from search.index.base import IndexFilter, IndexState, Match, Point, Vector
+from search.index.blank import write_blank_segment, write_blank_shard
 from search.index.checks import check_limit, check_points, check_vector
 from search.index.errors import IndexClosed, IndexFailure, IndexLocked, IndexMismatch
 from search.index.lock import IndexLock
@@ -36,6 +38,7 @@ _META_KINDS = (
     ("average_length", float),
     ("shard", str),
     ("in_graph", int),
+    ("fields", list),
 )
 DENSE = "dense"
 SPARSE = "bm25"
@@ -57,8 +60,11 @@ FIELDS_INDEXED_FROM = 500
 """Points from which on the fields have indexes. Below, asking each point takes 2 ms at most, while the files of five
 indexes double the time to open a shard and make that of creating it threefold."""
 SEARCH_THREADS = 2
-"""Threads of an open shard. Segments are read in parallel, and a shard has two or three: the graph and what came
-after it."""
+"""Threads of an open shard. Segments are read in parallel."""
+SEGMENTS = 2
+"""Of a shard of many points, which are looked at in nearly half the time then. New points go to the smaller segment."""
+SPREAD_FROM = 5_000
+"""Points from which on a shard has :data:`SEGMENTS`. Each has files of its own, which a flush waits for."""
 
 
 class EdgeIndex:
@@ -79,6 +85,8 @@ class EdgeIndex:
         self._name = "shard"
         self._in_graph = 0
         self._fields_indexed = False
+        self._segments = 1
+        self._unflushed = False
         self._closed = False
         self._pid = os.getpid()
 
@@ -103,19 +111,38 @@ class EdgeIndex:
         check_points(points, self._dimension)
         for start in range(0, len(points), UPSERT_BATCH):
             batch = [self._encode(point) for point in points[start : start + UPSERT_BATCH]]
-            with self._open("write to") as shard:
+            with self._written() as shard:
                 shard.update(edge.UpdateOperation.upsert_points(batch))
-                self._index_fields_of_many(shard)
+                self._grow(shard)
 
-    def _index_fields_of_many(self, shard: edge.EdgeShard) -> None:
-        if not self._fields_indexed and shard.count(edge.CountRequest(exact=True)) >= FIELDS_INDEXED_FROM:
+    def _grow(self, shard: edge.EdgeShard) -> None:
+        """Gives a shard what pays where points are many: a further segment, and indexes of the fields."""
+        if self._fields_indexed and self._segments >= SEGMENTS:
+            return
+        points = shard.count(edge.CountRequest(exact=True))
+        if points >= SPREAD_FROM and self._segments < SEGMENTS:
+            shard = self._spread(shard)
+        if points >= FIELDS_INDEXED_FROM and not self._fields_indexed:
             for field, kind in FIELDS.items():
                 shard.update(edge.UpdateOperation.create_field_index(field, kind))
             self._fields_indexed = True
+            self._save_meta()
+
+    def _spread(self, shard: edge.EdgeShard) -> edge.EdgeShard:
+        """Adds empty segments, whose fields have no indexes yet. Killed at any point, it is done with the next points."""
+        self._fields_indexed = False
+        self._save_meta()
+        self._flush(shard)
+        self._close_shard()
+        while self._segments < SEGMENTS:
+            write_blank_segment(self._folder / self._name, _config(self._dimension))
+            self._segments += 1
+        self._shard = edge.EdgeShard.load(str(self._folder / self._name))
+        return self._shard
 
     def delete(self, ids: Sequence[UUID]) -> None:
         for start in range(0, len(ids), READ_BATCH):
-            with self._open("write to") as shard:
+            with self._written() as shard:
                 shard.update(edge.UpdateOperation.delete_points(list(ids[start : start + READ_BATCH])))
 
     def delete_document(self, document_id: UUID) -> None:
@@ -126,7 +153,7 @@ class EdgeIndex:
 
     def _delete_where(self, field: str, value: UUID) -> None:
         condition = edge.FieldCondition(field, match=edge.MatchValue(str(value)))
-        with self._open("write to") as shard:
+        with self._written() as shard:
             shard.update(edge.UpdateOperation.delete_points_by_filter(edge.Filter(must=[condition])))
 
     def query(
@@ -197,7 +224,13 @@ class EdgeIndex:
 
     def flush(self) -> None:
         with self._open("flush") as shard:
+            self._flush(shard)
+
+    def _flush(self, shard: edge.EdgeShard) -> None:
+        """Nothing where nothing was written: each flush waits some twenty times for the disk."""
+        if self._unflushed:
             shard.flush()
+            self._unflushed = False
 
     def optimize(self) -> None:
         """Builds the graph over all points (HNSW, where they are many). Holds the interpreter's lock for about 0.4 ms a
@@ -247,7 +280,7 @@ class EdgeIndex:
             self._closed = True
             if self._shard is not None and self._pid == os.getpid():
                 with _edge_errors("close"):
-                    self._shard.flush()
+                    self._flush(self._shard)
                 self._close_shard()
 
     def ensure_may_write(self) -> None:
@@ -273,15 +306,21 @@ class EdgeIndex:
             with _edge_errors(act):
                 yield self._shard
 
+    @contextmanager
+    def _written(self) -> Iterator[edge.EdgeShard]:
+        with self._open("write to") as shard:
+            self._unflushed = True  # even of a write that failed a part may be there
+            yield shard
+
     def _create(self) -> edge.EdgeShard:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
         self._name, self._in_graph = "shard", 0
-        shard = edge.EdgeShard.create(str(self._folder / self._name), _config(self._dimension))
-        self._fields_indexed = False
-        shard.flush()
+        self._fields_indexed = self._unflushed = False
+        self._segments = 1
+        write_blank_shard(self._folder / self._name, _config(self._dimension))
         self._save_meta()
-        return shard
+        return edge.EdgeShard.load(str(self._folder / self._name))
 
     def _save_meta(self) -> None:
         """Written last and renamed into place: a shard without it is one whose creation did not end."""
@@ -292,6 +331,7 @@ class EdgeIndex:
             "average_length": self.average_length,
             "shard": self._name,
             "in_graph": self._in_graph,
+            "fields": sorted(FIELDS) if self._fields_indexed else [],
         }
         with draft.open("w", encoding="ascii") as out:
             json.dump(values, out)
@@ -302,7 +342,12 @@ class EdgeIndex:
     def _read_meta(self, file: Path) -> dict[str, Any]:
         """Raises ``IndexMismatch`` for what another version wrote, and for what is no such file at all."""
         try:
-            saved = {"shard": "shard", "in_graph": 0, **json.loads(file.read_text(encoding="ascii"))}
+            saved = {
+                "shard": "shard",
+                "in_graph": 0,
+                "fields": [],
+                **json.loads(file.read_text(encoding="ascii")),
+            }
             saved |= {name: kind(saved[name]) for name, kind in _META_KINDS}
         except (ValueError, TypeError, KeyError) as error:
             raise IndexMismatch(f"{file} cannot be read: {error!r}.") from error
@@ -316,13 +361,15 @@ class EdgeIndex:
     def _take(self, saved: dict[str, Any], name: str) -> None:
         self._bm25 = Bm25Encoder(saved["average_length"])
         self._name, self._in_graph = name, int(saved["in_graph"])
+        self._fields_indexed = set(saved["fields"]) >= FIELDS.keys()
 
     def _load(self) -> edge.EdgeShard:
         saved = self._read_meta(self._meta)
         self._take(saved, saved["shard"])
         self._remove_others()
         shard = edge.EdgeShard.load(str(self._folder / self._name))
-        self._fields_indexed = FIELDS.keys() <= shard.info().payload_schema.keys()
+        self._unflushed = False  # what the log brought back stays in the log until the next write is flushed
+        self._segments = shard.info().segments_count
         return shard
 
     def _remove_others(self) -> None:
@@ -357,11 +404,17 @@ def payload_of(point: Point) -> dict[str, Any]:
     return payload
 
 
+@lru_cache(maxsize=4)
 def _config(dimension: int) -> edge.EdgeConfig:
+    """``Cold`` vectors are mapped and read when they are asked for. They stay in the system's cache as well as others, whose
+    file of 32 MB is read whole whenever a shard is opened, be there but a hundred of them."""
     return edge.EdgeConfig(
         vectors={
             DENSE: edge.EdgeVectorParams(
-                dimension, edge.Distance.Dot, datatype=edge.VectorStorageDatatype.Float16
+                dimension,
+                edge.Distance.Dot,
+                datatype=edge.VectorStorageDatatype.Float16,
+                memory=edge.Memory.Cold,
             )
         },
         sparse_vectors={SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
@@ -370,11 +423,13 @@ def _config(dimension: int) -> edge.EdgeConfig:
 
 
 def _filter(conditions: IndexFilter) -> edge.Filter | None:
-    """None where every point may be found, which only ``every_collection`` says: an empty filter is never made by
+    """None where every point may be found, which only :attr:`IndexFilter.allowed` says: an empty filter is never made by
     chance, since ``collection_ids`` is known not to be empty."""
     must: list[Any] = []
-    if not conditions.every_collection:
-        must.append(_any("collection", [str(c) for c in conditions.collection_ids]))
+    hidden: list[Any] = []
+    allowed = conditions.allowed
+    if allowed is not None:
+        (must if allowed[0] else hidden).append(_any("collection", [str(c) for c in allowed[1]]))
     if conditions.document_ids is not None:
         must.append(_any("document", [str(d) for d in conditions.document_ids]))
     if conditions.media_types is not None:
@@ -383,7 +438,7 @@ def _filter(conditions: IndexFilter) -> edge.Filter | None:
         must.append(_days(conditions.dated_from, conditions.dated_to))
     if conditions.dated_in is not None:
         must.append(edge.Filter(should=[_days(first, last) for first, last in conditions.dated_in]))
-    return edge.Filter(must=must) if must else None
+    return edge.Filter(must=must, must_not=hidden) if must or hidden else None
 
 
 def _days(first: int | None, last: int | None) -> edge.FieldCondition:

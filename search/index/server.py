@@ -237,11 +237,13 @@ class ServerIndex:
 
 
 def _filter(conditions: IndexFilter) -> models.Filter | None:
-    """None where every point may be found, which only ``every_collection`` says: an empty filter is never made by
+    """None where every point may be found, which only :attr:`IndexFilter.allowed` says: an empty filter is never made by
     chance, since ``collection_ids`` is known not to be empty."""
     must: list[models.Condition] = []
-    if not conditions.every_collection:
-        must.append(_any("collection", [str(c) for c in conditions.collection_ids]))
+    hidden: list[models.Condition] = []
+    allowed = conditions.allowed
+    if allowed is not None:
+        (must if allowed[0] else hidden).append(_any("collection", [str(c) for c in allowed[1]]))
     if conditions.document_ids is not None:
         must.append(_any("document", [str(d) for d in conditions.document_ids]))
     if conditions.media_types is not None:
@@ -250,7 +252,7 @@ def _filter(conditions: IndexFilter) -> models.Filter | None:
         must.append(_days(conditions.dated_from, conditions.dated_to))
     if conditions.dated_in is not None:
         must.append(models.Filter(should=[_days(first, last) for first, last in conditions.dated_in]))
-    return models.Filter(must=must) if must else None
+    return models.Filter(must=must or None, must_not=hidden or None) if must or hidden else None
 
 
 def _days(first: int | None, last: int | None) -> models.FieldCondition:

@@ -255,12 +255,26 @@ def test_who_may_read_every_collection_finds_points_of_each_and_other_conditions
     manual = point(2, "the boiler", collection=MANUALS, media_type="text/html")
     elsewhere = point(3, "the boiler", collection=uuid.UUID(int=77), media_type="text/html")
     index.upsert([contract, manual, elsewhere])
-    all_of_them = IndexFilter(collection_ids=(CONTRACTS,), every_collection=True)
+    all_of_them = IndexFilter(collection_ids=(CONTRACTS,), other_collection_ids=())
     assert set(found(index, "boiler", filter=all_of_them)) == {contract.id, manual.id, elsewhere.id}
-    pages = IndexFilter(collection_ids=(CONTRACTS,), every_collection=True, media_types=("text/html",))
+    pages = IndexFilter(collection_ids=(CONTRACTS,), other_collection_ids=(), media_types=("text/html",))
     assert set(found(index, "boiler", filter=pages)) == {manual.id, elsewhere.id}
-    nothing = IndexFilter(collection_ids=(), every_collection=True)
+    nothing = IndexFilter(collection_ids=(), other_collection_ids=())
     assert found(index, "boiler", filter=nothing) == []
+
+
+@pytest.mark.parametrize("others", [(MANUALS,), (MANUALS, uuid.UUID(int=77)), None])
+def test_the_other_collections_are_hidden_however_many_they_are(
+    index: VectorIndex, others: tuple[uuid.UUID, ...] | None
+) -> None:
+    contract = point(1, "the boiler", collection=CONTRACTS, media_type="application/pdf")
+    page = point(2, "the boiler", collection=CONTRACTS, media_type="text/html")
+    hidden = [point(seed, "the boiler", collection=MANUALS, media_type="text/html") for seed in range(3, 20)]
+    index.upsert([contract, page, *hidden])
+    mine = IndexFilter(collection_ids=(CONTRACTS,), other_collection_ids=others)
+    assert set(found(index, "boiler", filter=mine)) == {contract.id, page.id}
+    pages = IndexFilter(collection_ids=(CONTRACTS,), other_collection_ids=others, media_types=("text/html",))
+    assert set(found(index, "boiler", filter=pages)) == {page.id}
 
 
 def test_words_of_the_question_before_count_half(index: VectorIndex) -> None:

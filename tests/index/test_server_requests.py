@@ -265,7 +265,7 @@ def test_anything_but_a_server_is_refused(url: str) -> None:
 def test_a_query_over_every_collection_carries_no_filter() -> None:
     wire = Wire()
     index = opened(wire)
-    everything = IndexFilter(collection_ids=(CONTRACTS,), every_collection=True)
+    everything = IndexFilter(collection_ids=(CONTRACTS,), other_collection_ids=())
     index.query(text="valve", dense=unit(1), filter=everything, limit=7)
     method, path, asked = wire.requests[-1]
     assert (method, path.partition("?")[0]) == ("POST", "/collections/tessera_7/points/query")

@@ -151,4 +151,4 @@ def test_collections_are_left_to_the_rows_only_where_all_may_be_read(
     monkeypatch.setattr(retrieval, "open_index", lambda organization: Spy())
     assert len(texts(ask(acme, "valve"))) == 2
     assert texts(ask(acme, "valve", collection_ids=[collection(acme).id])) == ["valve of the harbour"]
-    assert [each.every_collection for each in asked] == [True, False]
+    assert [each.allowed for each in asked] == [None, (False, (collection(acme, "Closed").id,))]
