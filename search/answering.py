@@ -25,6 +25,7 @@ from inference.request import Finished, Handle, Priority, SamplingParams, Share,
 from inference.runtime import Runtime
 from search.answer_kinds import is_of_the_kind_asked_for
 from search.citations import AnswerWriter, Citation, Piece, Semantic
+from search.conflicts import Conflict, find_conflicts, with_dates
 from search.events import (
     AnswerCompleted,
     AnswerDelta,
@@ -37,11 +38,12 @@ from search.events import (
     UsageCounted,
 )
 from search.index import IndexFailure
+from search.injected import claims
+from search.leaks import leave_out_prompt
 from search.passages import Source, choose_sources, fit, load_pages, number, widen
 from search.prompting import build_messages, earlier_question, retrieval_query
 from search.quoting import quote_of_the_kind_asked_for
 from search.retrieval import SearchFilters, retrieve
-from search.sentences import sentence_spans
 from search.support import words
 from search.unsupported import leave_out, unsupported_spans
 from tenants.models import Organization
@@ -146,14 +148,18 @@ def _answer(
     # 5. The answer, or that there is none.
     usage = UsageCounted(finished.usage.prompt_tokens, finished.usage.completion_tokens)
     model = generator.model_name
+    text = leave_out_prompt(writer.text)
+    cited = [citation for citation in writer.citations.values() if f"[{citation.n}]" in text]
     if finished.reason == "aborted" and stop.requested:
-        yield from _end("stopped", writer.text, writer.citations.values(), usage, model)
-    elif not writer.citations:
+        yield from _end("stopped", text, cited, usage, model)
+    elif not cited:
         yield from _not_found(usage, model, said=bool(writer.text))
-    elif is_of_the_kind_asked_for(question.text, writer.text):
-        yield from _end("answered", _kept(writer.text), writer.citations.values(), usage, model)
+    elif is_of_the_kind_asked_for(question.text, text):
+        conflicts = with_dates(organization, find_conflicts(question.text, cited, sources))
+        yield from _end("answered", _kept(text), cited, usage, model, conflicts)
     elif (quoted := quote_of_the_kind_asked_for(question.text, sources)) is not None:
-        yield from _end("answered", quoted.text, [quoted.citation], usage, model)
+        conflicts = with_dates(organization, find_conflicts(question.text, [quoted.citation], sources))
+        yield from _end("answered", quoted.text, [quoted.citation], usage, model, conflicts)
     else:
         yield from _not_found(usage, model, said=bool(writer.text))
 
@@ -224,10 +230,15 @@ def _not_found(
 
 
 def _end(
-    status: Status, text: str, citations: Iterable[Citation], usage: UsageCounted, model: str
+    status: Status,
+    text: str,
+    citations: Iterable[Citation],
+    usage: UsageCounted,
+    model: str,
+    conflicts: Iterable[Conflict] = (),
 ) -> Iterator[AnswerEvent]:
     yield usage
-    yield AnswerCompleted(status, text, tuple(citations), usage, model)
+    yield AnswerCompleted(status, text, tuple(citations), usage, model, tuple(conflicts))
 
 
 def _semantic(embedder: Embedder) -> Semantic:
@@ -238,8 +249,10 @@ def _semantic(embedder: Embedder) -> Semantic:
 
     def similarity(sentence: str, source: Source) -> float:
         if source.n not in known:
-            texts = [source.text[start:end] for start, end in sentence_spans(source.text)]
-            known[source.n] = embedder.embed_passages(texts or [source.text])
+            texts = [source.text[start:end] for start, end in claims(source.text)]
+            if not texts:
+                return 0.0
+            known[source.n] = embedder.embed_passages(texts)
         return float((known[source.n] @ embedder.embed_query(sentence)).max())
 
     return similarity

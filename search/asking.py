@@ -254,6 +254,7 @@ def _wire(asker: Asker, event: AnswerEvent, sources: SourcesFound | None = None)
         data["html"] = _html(slug, event.status, event.answer, data["citations"])
         data["unsupported"] = unsupported_json(event.status, event.answer)
         data["citations"] = _with_urls(slug, data["citations"])
+        data["conflicts"] = conflicts_with_urls(slug, data["conflicts"])
         data["nearest"] = _nearest(
             slug, event.status, [source_json(s) for s in sources.sources] if sources else []
         )
@@ -262,6 +263,11 @@ def _wire(asker: Asker, event: AnswerEvent, sources: SourcesFound | None = None)
 
 def _with_urls(slug: str, places: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**place, "url": citation_url(slug, place)} for place in places]
+
+
+def conflicts_with_urls(slug: str, conflicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Conflicts whose places have their addresses."""
+    return [{"places": _with_urls(slug, conflict["places"])} for conflict in conflicts]
 
 
 def _nearest(slug: str, status: str, sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -285,6 +291,7 @@ def _events_of_row(slug: str, turn: TurnView) -> list[streams.Event]:
         "status": turn.status,
         "answer": turn.answer,
         "citations": _with_urls(slug, turn.citations),
+        "conflicts": conflicts_with_urls(slug, turn.conflicts),
         "nearest": _nearest(slug, turn.status, turn.sources),
         "usage": usage,
         "model": turn.model,

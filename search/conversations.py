@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from search.conflicts import grouped, places_json
 from search.events import AnswerCompleted, AnswerFailed, SourcesFound, source_json
 from search.models import Conversation, Document, Turn
 from tenants.models import Organization
@@ -58,6 +59,7 @@ class TurnView:
     answer: str
     citations: list[dict[str, Any]]
     sources: list[dict[str, Any]]
+    conflicts: list[dict[str, Any]]
     prompt_tokens: int
     completion_tokens: int
     model: str
@@ -113,7 +115,7 @@ def restart_turn(asker: Asker, turn_id: UUID) -> TurnView:
     get_turn(asker, turn_id)
     with tenant_scope(asker.organization):
         Turn.objects.filter(id=turn_id).update(
-            status=Turn.Status.PENDING, answer="", citations=[], sources=[], prompt_tokens=0,
+            status=Turn.Status.PENDING, answer="", citations=[], sources=[], conflicts=[], prompt_tokens=0,
             completion_tokens=0, model="", error_code="", begun_at=timezone.now(),
         )  # fmt: skip
     return get_turn(asker, turn_id)
@@ -155,12 +157,13 @@ def keep_answer(
             "status": end.status,
             "answer": end.answer,
             "citations": [citation.as_json() for citation in end.citations],
+            "conflicts": places_json(end.conflicts),
             "prompt_tokens": end.usage.prompt_tokens,
             "completion_tokens": end.usage.completion_tokens,
             "model": end.model[:200],
         }
     with tenant_scope(organization), transaction.atomic():
-        leave_out_removed(values, ("citations", "sources"))
+        leave_out_removed(values, ("citations", "sources", "conflicts"))
         same_run = Turn.objects.filter(id=turn.id, begun_at=turn.begun_at, status__in=LIVE_STATUSES)
         return bool(same_run.update(**values))
 
@@ -254,6 +257,7 @@ def _view(turn: Turn) -> TurnView:
         answer=turn.answer,
         citations=[_placed(citation) for citation in turn.citations],
         sources=[_placed(source) for source in turn.sources],
+        conflicts=grouped(turn.conflicts),
         prompt_tokens=turn.prompt_tokens,
         completion_tokens=turn.completion_tokens,
         model=turn.model,

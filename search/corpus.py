@@ -255,12 +255,17 @@ def _names(document: Document) -> list[str]:
 
 
 def _citing_turns(document_id: UUID) -> Any:
-    """Turns whose citations or sources name the document; JSON keeps an id as it is, so text finds it."""
+    """Turns whose citations, sources or conflicts name the document; JSON keeps an id as it is, so text finds it."""
     text = str(document_id)
     turns = Turn.objects.annotate(
-        citations_text=Cast("citations", TextField()), sources_text=Cast("sources", TextField())
+        citations_text=Cast("citations", TextField()),
+        sources_text=Cast("sources", TextField()),
+        conflicts_text=Cast("conflicts", TextField()),
     )
-    return turns.filter(Q(citations_text__contains=text) | Q(sources_text__contains=text))
+    named = (
+        Q(citations_text__contains=text) | Q(sources_text__contains=text) | Q(conflicts_text__contains=text)
+    )
+    return turns.filter(named)
 
 
 def _forget_citations(document_id: UUID) -> None:
@@ -269,7 +274,8 @@ def _forget_citations(document_id: UUID) -> None:
     for turn in list(_citing_turns(document_id)):
         turn.citations = [c for c in turn.citations if c.get("document_id") != text]
         turn.sources = [s for s in turn.sources if s.get("document_id") != text]
-        turn.save(update_fields=["citations", "sources"])
+        turn.conflicts = [place for place in turn.conflicts if place.get("document_id") != text]
+        turn.save(update_fields=["citations", "sources", "conflicts"])
 
 
 def stored_files(organization: Organization) -> set[str]:

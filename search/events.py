@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from search.citations import Citation
+from search.conflicts import Conflict, as_json
 from search.passages import Source
 
 PING = b": ping\n\n"
@@ -80,6 +81,8 @@ class AnswerCompleted:
     usage: UsageCounted
     model: str = ""
     """Which language model was asked, by the name of its route; empty where none was."""
+    conflicts: tuple[Conflict, ...] = ()
+    """What other documents say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ def data_of(event: AnswerEvent) -> dict[str, Any]:
                 "status": event.status,
                 "answer": event.answer,
                 "citations": [citation.as_json() for citation in event.citations],
+                "conflicts": as_json(event.conflicts),
                 "usage": data_of(event.usage),
                 "model": event.model,
             }

@@ -176,6 +176,8 @@ class Turn(TenantModel):
     answer = models.TextField(blank=True)
     citations = models.JSONField(default=list)
     sources = models.JSONField(default=list)
+    conflicts = models.JSONField(default=list)
+    """Places in documents that disagree, each with the number of its conflict (:mod:`search.conflicts`)."""
     prompt_tokens = models.IntegerField(default=0)
     completion_tokens = models.IntegerField(default=0)
     model = models.CharField(max_length=200, blank=True, default="")

@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 
 from inference.errors import NotReady
-from search.asking import LONGEST_QUESTION, answer_html
+from search.asking import LONGEST_QUESTION, answer_html, conflicts_with_urls
 from search.conversations import Asker, TurnView
 from search.evaluation import feedback
 from search.filters import FilterError, parse_filters
@@ -110,6 +110,7 @@ class AnswerView:
     html: SafeString
     citations: tuple[Place, ...]
     nearest: tuple[Place, ...]
+    conflicts: list[dict[str, Any]]
     in_progress: bool
     error_message: str
     events_url: str
@@ -176,6 +177,7 @@ def page_turn(asker: Asker, turn: TurnView) -> AnswerView:
         html=mark_safe(answer_html(slug, turn)),  # noqa: S308 sanitised by search.markup
         citations=tuple(_place(slug, c, c["quote"]) for c in turn.citations),
         nearest=tuple(_place(slug, s, s["text"]) for s in turn.sources) if turn.status == "not_found" else (),
+        conflicts=conflicts_with_urls(slug, turn.conflicts),
         in_progress=turn.is_live,
         error_message=ERRORS.get(turn.error_code, ""),
         events_url=reverse("turn-events", args=[slug, turn.id]),

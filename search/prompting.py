@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 
 from inference.request import ChatMessage
+from search.injected import title_to_read, without_injected
 from search.passages import Source
 from search.retrieval import LONGEST_EARLIER
 
@@ -61,8 +62,8 @@ def build_messages(question: str, sources: Sequence[Source], earlier: Sequence[s
     of the conversation so far, oldest first, of which the last two are shown.
     """
     passages = "\n\n".join(
-        f"Passage [{source.n}], {', '.join(filter(None, map(_in_a_line, (source.title, source.place if source.is_paged else ''))))}:\n"
-        f"{harmless(source.text).strip()}"
+        f"Passage [{source.n}], {', '.join(filter(None, map(_in_a_line, (title_to_read(source.title), source.place if source.is_paged else ''))))}:\n"
+        f"{harmless(without_injected(source.text)).strip()}"
         for source in sources
     )
     before = "".join(f"Earlier question: {harmless(q)[:LONGEST_HISTORY]}\n" for q in earlier[-2:])

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from search.answer_kinds import is_of_the_kind_asked_for
 from search.citations import Citation
+from search.injected import claims
 from search.passages import Source
 from search.prompting import harmless
-from search.sentences import sentence_spans
 from search.support import words
 
 SHARED_FROM = 0.5
@@ -40,7 +40,7 @@ def quote_of_the_kind_asked_for(question: str, sources: Sequence[Source]) -> Quo
     asked = frozenset(words(question))
     best: tuple[float, Source, int, int] | None = None
     for source in sources:
-        for start, end in sentence_spans(source.text):
+        for start, end in claims(source.text):
             sentence = source.text[start:end]
             share = len(asked & frozenset(words(sentence))) / max(1, len(asked))
             better = share >= SHARED_FROM and (best is None or share > best[0])

@@ -118,6 +118,22 @@ class CitationSerializer(serializers.Serializer[Any]):
     quote = serializers.CharField()
 
 
+class SaidSerializer(CitationSerializer):
+    """What one document says: its words ``value`` stand in ``quote``."""
+
+    value = serializers.CharField()
+    dated = serializers.DateField(
+        allow_null=True, help_text="The day that the document has of itself, if any."
+    )
+    added = serializers.DateField(allow_null=True, help_text="The day on which this version was uploaded.")
+
+
+class ConflictSerializer(serializers.Serializer[Any]):
+    """Two or more documents that say otherwise of the same thing; the first is what the answer cites."""
+
+    places = SaidSerializer(many=True)
+
+
 class UsageSerializer(serializers.Serializer[Any]):
     prompt_tokens = serializers.IntegerField()
     completion_tokens = serializers.IntegerField()
@@ -148,6 +164,7 @@ class AnswerSerializer(serializers.Serializer[Any]):
         help_text="Sentences of the answer that no passage supports; with "
         "`TESSERA_UNSUPPORTED_SENTENCES=omit` there are none."
     )
+    conflicts = ConflictSerializer(many=True)
     usage = UsageSerializer(source="*")
     model = serializers.CharField(help_text="The language model that was asked; empty where none was.")
     created_at = serializers.DateTimeField()

@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from search.injected import claims, title_to_read
 from search.passages import Source
-from search.sentences import Span, sentence_spans
+from search.sentences import Span
 
 ATTRIBUTE_FROM = 0.55
 """Support from which a sentence without a mark is attributed to a passage."""
@@ -38,7 +39,7 @@ NUMBER_NEAR = 0.3
 """Share of the best sentence's common words that the sentence with a number needs, or the number is of something else.
 Measured on questions with their answers as claims (SQuAD 2.0): 294 of 300 true ones stay supported, and of 189 in which
 the number is another one of the same passage 89."""
-_NUMBER_WORDS = {
+NUMBER_WORDS = {
     word: str(n)
     for names in (
         "two three four five six seven eight nine ten eleven twelve",
@@ -82,13 +83,15 @@ class Evidence:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = {source.n: source for source in sources}
-        self._sentences = {source.n: sentence_spans(source.text) for source in sources}
+        self._sentences = {source.n: claims(source.text) for source in sources}
         self._said = {
             source.n: [_both_ways(words(source.text[start:end])) for start, end in self._sentences[source.n]]
             for source in sources
         }
         self._words = {n: frozenset[str]().union(*said) for n, said in self._said.items()}
-        self._titles = {source.n: _numbers(frozenset(words(source.title))) for source in sources}
+        self._titles = {
+            source.n: _numbers(frozenset(words(title_to_read(source.title)))) for source in sources
+        }
         counts = Counter(word for found in self._words.values() for word in found)
         self._weight = {w: math.log(1 + len(sources) / c) for w, c in counts.items()}
         self._rare = math.log(1 + max(1, len(sources)))
@@ -160,7 +163,7 @@ def _both_ways(found: Sequence[str]) -> frozenset[str]:
     """A passage's words with small numbers in digits and in words: "five years" supports "5 years" and back."""
     said = frozenset(found)
     return said | {
-        other for word, n in _NUMBER_WORDS.items() for this, other in ((word, n), (n, word)) if this in said
+        other for word, n in NUMBER_WORDS.items() for this, other in ((word, n), (n, word)) if this in said
     }
 
 

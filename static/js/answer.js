@@ -2,6 +2,7 @@
 // finished answer, which the server rendered and sanitised, is markup.
 import { postForm } from "./http.js";
 import { fillSources } from "./sources.js";
+import { fillConflicts } from "./conflicts.js";
 import { hideFeedback, offerFeedback } from "./feedback.js";
 
 export function startAnswers() {
@@ -33,6 +34,7 @@ class AnswerBlock {
     this.form = element.querySelector("[data-ask]");
     this.text = element.querySelector("[data-text]");
     this.sources = element.querySelector("[data-sources]");
+    this.conflicts = element.querySelector("[data-conflicts]");
     this.status = element.querySelector("[data-status]");
     this.stopButton = element.querySelector("[data-stop]");
     this.againButton = element.querySelector("[data-again]");
@@ -82,6 +84,7 @@ class AnswerBlock {
     if (this.form) this.form.hidden = true;
     this.text.replaceChildren();
     this.sources.hidden = true;
+    this.conflicts.hidden = true;
     hideFeedback(this.element);
     this.followUp && (this.followUp.hidden = true);
     this.stopButton.hidden = false;
@@ -132,6 +135,7 @@ class AnswerBlock {
     this.rest(data.status);
     this.text.innerHTML = data.html;
     fillSources(this.sources, this.element.dataset.documents, data.status, data.citations, this.passages);
+    fillConflicts(this.conflicts, this.element.dataset.documents, data.conflicts);
     this.say(data.status === "stopped" ? "Stopped" : "");
     if (this.followUp) this.followUp.hidden = false;
     offerFeedback(this.element, this.againUrl.replace(/regenerate$/, "feedback"));

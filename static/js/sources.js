@@ -9,11 +9,16 @@ export function fillSources(element, documents, status, citations, passages) {
   element.hidden = rows.length === 0;
 }
 
+/** The address of a place in a document, under `documents`. */
+export function placeUrl(documents, row) {
+  const place = new URLSearchParams({ page: row.page, start: row.start, end: row.end, version: row.version_id });
+  return `${documents}${encodeURIComponent(row.document_id)}/?${place}`;
+}
+
 function source(documents, row, numbered) {
   const link = document.createElement("a");
   link.className = "source";
-  const place = new URLSearchParams({ page: row.page, start: row.start, end: row.end, version: row.version_id });
-  link.href = `${documents}${encodeURIComponent(row.document_id)}/?${place}`;
+  link.href = placeUrl(documents, row);
   link.append(
     part("n", numbered ? String(row.n) : "·"),
     part("title", row.title),

@@ -53,10 +53,10 @@ def test_an_answer_is_complete_and_cited(
     assert response.status_code == 200, response.content
     body = response.json()
     assert set(body) == {
-        "id", "conversation_id", "question", "status", "answer", "citations", "unsupported", "usage", "model",
+        "id", "conversation_id", "question", "status", "answer", "citations", "unsupported", "conflicts", "usage", "model",
         "created_at",
     }  # fmt: skip
-    assert body["unsupported"] == []
+    assert body["unsupported"] == body["conflicts"] == []
     assert body["status"] == "answered"
     (citation,) = body["citations"]
     n = citation["n"]
