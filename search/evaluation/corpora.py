@@ -25,7 +25,7 @@ from search import corpus
 from search.corpus import stored_files
 from search.evaluation.models import EvaluationCorpus
 from search.evaluation.suites import CorpusText, Suite, SuiteError, fingerprint
-from search.index import edge, server, sparse
+from search.index import edge, edge_types, layout, server, sparse
 from search.models import Chunk, Document, DocumentVersion
 from search.reindex import reindex
 from tenants.models import Organization
@@ -92,7 +92,9 @@ def prepare(suite: Suite, *, embedder: Embedder, publisher: Publisher, say: Say)
     """The documents of ``suite``, made where they are not there as they should be."""
     organization = organization_of(suite.name)
     rows = _hash(fingerprint(suite), publisher.made_from(embedder))
-    index = _hash(*(inspect.getsource(module) for module in (corpus, edge, server, sparse)))
+    index = _hash(
+        *(inspect.getsource(module) for module in (corpus, edge, edge_types, layout, server, sparse))
+    )
     with tenant_scope(organization):
         state, _ = EvaluationCorpus.objects.get_or_create(
             organization=organization, defaults={"suite": suite.name}

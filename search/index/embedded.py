@@ -12,8 +12,8 @@ from uuid import UUID
 
 from search.index.base import IndexFilter, IndexState, Match, Point, Vector
 from search.index.checks import check_points
-from search.index.edge import READ_BATCH, UPSERT_BATCH
 from search.index.errors import IndexClosed
+from search.index.layout import READ_BATCH, UPSERT_BATCH
 from search.index.shards import ShardKeeper
 
 

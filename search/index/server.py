@@ -21,8 +21,8 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 
 from search.index.base import IndexFilter, IndexState, Match, Point, Vector
 from search.index.checks import check_limit, check_points, check_vector
-from search.index.edge import DENSE, LAYOUT, MIN_PREFETCH, READ_BATCH, SPARSE, UPSERT_BATCH, payload_of
 from search.index.errors import IndexAway, IndexClosed, IndexFailure, IndexMismatch, LocalModeRefused
+from search.index.layout import DENSE, LAYOUT, MIN_PREFETCH, READ_BATCH, SPARSE, UPSERT_BATCH, payload_of
 from search.index.sparse import DEFAULT_AVERAGE_LENGTH, Bm25Encoder, SparseTerms
 
 PREFIX = "tessera_"

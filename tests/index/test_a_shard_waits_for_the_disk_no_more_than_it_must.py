@@ -10,7 +10,8 @@ import pytest
 import qdrant_edge
 
 from search.index import blank
-from search.index.edge import EdgeIndex, _config
+from search.index.edge import EdgeIndex
+from search.index.edge_types import config_of
 from search.index.lock import IndexLock
 from tests.index.points import DIMENSION, EVERYTHING, point, unit
 
@@ -58,8 +59,8 @@ def files_of(shard: Path) -> dict[str, bytes]:
 
 
 def test_a_blank_shard_is_what_the_engine_creates(tmp_path: Path) -> None:
-    blank.write_blank_shard(tmp_path / "ours", _config(DIMENSION))
-    qdrant_edge.EdgeShard.create(str(tmp_path / "theirs"), _config(DIMENSION)).close()
+    blank.write_blank_shard(tmp_path / "ours", config_of(DIMENSION))
+    qdrant_edge.EdgeShard.create(str(tmp_path / "theirs"), config_of(DIMENSION)).close()
     ours, theirs = files_of(tmp_path / "ours"), files_of(tmp_path / "theirs")
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []
@@ -92,7 +93,7 @@ def test_the_engine_creates_one_shard_for_all(
 def test_every_file_of_a_new_shard_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: set[Path] = set()
     monkeypatch.setattr(blank, "_sync", synced.add)
-    blank.write_blank_shard(tmp_path / "new", _config(DIMENSION))
+    blank.write_blank_shard(tmp_path / "new", config_of(DIMENSION))
     assert synced == {tmp_path / "new", *(tmp_path / "new").rglob("*")}
 
 

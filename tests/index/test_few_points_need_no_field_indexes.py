@@ -9,7 +9,8 @@ import pytest
 
 from search.index import edge
 from search.index.base import IndexFilter
-from search.index.edge import FIELDS, EdgeIndex
+from search.index.edge import EdgeIndex
+from search.index.edge_types import FIELDS
 from search.index.lock import IndexLock
 from tests.index.points import CONTRACTS, DIMENSION, MANUALS, point, unit
 

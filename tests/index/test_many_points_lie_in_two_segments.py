@@ -13,7 +13,8 @@ import pytest
 
 from search.index import edge
 from search.index.base import IndexFilter
-from search.index.edge import FIELDS, SEGMENTS, EdgeIndex
+from search.index.edge import SEGMENTS, EdgeIndex
+from search.index.edge_types import FIELDS
 from search.index.lock import IndexLock
 from tests.index.points import CONTRACTS, DIMENSION, EVERYTHING, MANUALS, point, unit
 

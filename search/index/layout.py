@@ -1,0 +1,31 @@
+"""What lies in an index, whichever kind it is: the names of its vectors, what is stored beside them, and in how large pieces it
+is written, read and asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from search.index.base import Point
+
+LAYOUT = 1
+DENSE = "dense"
+SPARSE = "bm25"
+UPSERT_BATCH = 256
+"""Points per call: about 15 ms, for which a question waits that comes in between."""
+READ_BATCH = 1000
+MIN_PREFETCH = 400
+"""Least depth of each list before the fusion. DBSF scales a list by its mean and deviation, which say more of a long
+one: docs/search.md has what was measured."""
+
+
+def payload_of(point: Point) -> dict[str, Any]:
+    """What is stored beside the vectors: what filters read, and no text."""
+    payload: dict[str, Any] = {
+        "collection": str(point.collection_id),
+        "document": str(point.document_id),
+        "version": str(point.version_id),
+        "media_type": point.media_type,
+    }
+    if point.dated is not None:
+        payload["dated"] = point.dated
+    return payload
