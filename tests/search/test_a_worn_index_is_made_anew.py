@@ -43,7 +43,7 @@ def test_a_mean_within_a_fifth_stays(acme: Organization) -> None:
 
 @pytest.mark.parametrize(
     ("points", "outside", "worn"),
-    [(99_999, 99_999, False), (100_000, 100_000, True), (200_000, 39_999, False), (200_000, 40_000, True)],
+    [(249_999, 249_999, False), (250_000, 250_000, True), (400_000, 79_999, False), (400_000, 80_000, True)],
 )
 def test_many_passages_outside_the_graph_are_a_reason(
     acme: Organization, monkeypatch: pytest.MonkeyPatch, points: int, outside: int, worn: bool
