@@ -22,8 +22,9 @@ from django.conf import settings
 
 from ingestion.child_process import SCRATCH, run
 from ingestion.guards import IngestionFailure, Limits
+from ingestion.hidden_text import leave_out
 from ingestion.language import language_of
-from ingestion.parsed import Heading, Marks, ParsedDocument, ParsedPage, Unread
+from ingestion.parsed import Drawn, Heading, Marks, ParsedDocument, ParsedPage, Unread
 from ingestion.second_reading import read_again
 
 SCRATCH_MARGIN_SECONDS: Final = 60.0
@@ -101,6 +102,7 @@ def parse_file(
         raise IngestionFailure("malformed") from error
     if document.unread:
         document = read_again(document, path=path, limits=limits, password=password, on_page=on_page)
+    document = leave_out(document, path=path, limits=limits, password=password)
     return replace(document, language=language_of(document))
 
 
@@ -158,6 +160,11 @@ def _document(raw: dict[str, Any], limits: Limits) -> ParsedDocument:
         pages_without_text=tuple(int(number) for number in raw["pages_without_text"]),
         protected=bool(raw["protected"]),
         unread=tuple(_unread(item) for item in raw["unread"]),
+        drawn=tuple(
+            Drawn(int(item["page"]), int(item["number"]), tuple(int(place) for place in item["part"]))
+            for item in raw["drawn"]
+        ),
+        pages_with_hidden_text=tuple(int(number) for number in raw["pages_with_hidden_text"]),
     )
 
 

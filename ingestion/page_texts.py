@@ -36,6 +36,10 @@ def _texts(
 ) -> Iterator[tuple[int, str]]:
     from ingestion.parsers import pdf
 
+    if reader == "visible":
+        from ingestion import visible
+
+        return _timed(visible.texts(path, pages, password), page_s)
     if reader == "ocr":
         from ingestion import ocr
 

@@ -10,6 +10,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from typing import Final
+
+HIDDEN: Final = "\x00"
+"""How the text of a page begins of which hidden text was left out; no text that was cleaned has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,17 @@ class ParsedPage:
     headings: tuple[Heading, ...] = ()
     label: str = ""
     marks: Marks | None = None
+    hides: bool = False
+    """Whether its parser left out text that is hidden from readers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A page that can be drawn, of a PDF: its number in the document and in its file, as in :class:`Unread`."""
+
+    page: int
+    number: int
+    part: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +91,7 @@ class Unread:
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
     """A whole file. ``language`` is an ISO 639-1 code or empty; ``pages_without_text`` and ``pages_by_ocr`` (whose text
-    was recognised in their picture) are page numbers. ``protected``: only a password opened the file.
+    was recognised in their picture) are page numbers, as ``pages_with_hidden_text`` are, of which it was left out. ``protected``: only a password opened the file.
     """
 
     media_type: str
@@ -89,6 +104,8 @@ class ParsedDocument:
     pages_by_ocr: tuple[int, ...] = ()
     protected: bool = False
     unread: tuple[Unread, ...] = ()
+    drawn: tuple[Drawn, ...] = ()
+    pages_with_hidden_text: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

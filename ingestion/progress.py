@@ -49,6 +49,7 @@ class DocumentRow:
     language: str
     pages_without_text: tuple[int, ...]
     pages_by_ocr: tuple[int, ...]
+    pages_with_hidden_text: tuple[int, ...]
     page_count: int
     created_at: datetime | None
     searchable: bool
@@ -114,6 +115,7 @@ def row_of(document: Document, outlook: pace.Outlook | None = None) -> DocumentR
         language=version.language if version else "",
         pages_without_text=tuple(version.pages_without_text) if version else (),
         pages_by_ocr=tuple(version.pages_by_ocr) if version else (),
+        pages_with_hidden_text=tuple(version.pages_with_hidden_text) if version else (),
         page_count=version.page_count if version else 0,
         created_at=document.created_at,
         searchable=document.published_id is not None,
@@ -175,7 +177,7 @@ def refused(*, filename: str, size: int, code: str, message: str, remedy: str) -
         id=None, title=filename, filename=filename, media_type="", size=size, collection="",
         status=str(Status.FAILED), stage=str(Stage.QUEUED), done=0, total=0, label="not accepted",
         error_code=code, error_message=message, error_remedy=remedy,
-        author="", dated=None, language="", pages_without_text=(), pages_by_ocr=(), page_count=0, created_at=None, searchable=False,
+        author="", dated=None, language="", pages_without_text=(), pages_by_ocr=(), pages_with_hidden_text=(), page_count=0, created_at=None, searchable=False,
     )  # fmt: skip
 
 

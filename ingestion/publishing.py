@@ -65,6 +65,7 @@ def write_rows(
             page_count=len(parsed.pages),
             pages_without_text=list(parsed.pages_without_text),
             pages_by_ocr=list(parsed.pages_by_ocr),
+            pages_with_hidden_text=list(parsed.pages_with_hidden_text),
             protected=parsed.protected,
         )
         if not changed:

@@ -15,7 +15,7 @@ from typing import Final
 
 from ingestion.child_process import PageTexts, run_pages
 from ingestion.guards import Code, IngestionFailure, Limits, TextBudget
-from ingestion.parsed import ParsedDocument, ParsedPage, Unread, headings_in
+from ingestion.parsed import Drawn, ParsedDocument, ParsedPage, Unread, headings_in
 
 _WORSE_THAN_EMPTY: Final[tuple[Code, ...]] = ("bomb", "too_large", "timeout", "malformed")
 OnPage = Callable[[int, int], None]
@@ -49,7 +49,8 @@ def read_again(
         if on_page is not None:
             on_page(done, total)
 
-    by_pdfium = _read("pdfium", document.unread, path, limits, password, told)
+    slow_last = sorted(document.unread, key=lambda item: (item.why == "timeout", item.page))
+    by_pdfium = read_pages("pdfium", slow_last, path, limits, password, told)
     for item in document.unread:
         text = by_pdfium.texts.get(item.page, "")
         if item.why != "absurd" or 0 < len(text) < len(texts[item.page]) / 2 or not texts[item.page]:
@@ -64,29 +65,26 @@ def read_again(
             cpu_s=limits.ocr_page_s * limits.ocr_max_pages,
             wall_s=limits.ocr_page_s * limits.ocr_max_pages,
         )
-        by_ocr = _read("ocr", blank[: limits.ocr_max_pages], path, slow, password, told)
+        by_ocr = read_pages("ocr", blank[: limits.ocr_max_pages], path, slow, password, told)
         texts |= by_ocr.texts
     return _finished(document, texts, by_ocr, limits)
 
 
-def _read(
+def read_pages(
     reader: str,
-    items: Iterable[Unread],
+    items: Iterable[Unread | Drawn],
     path: Path,
     limits: Limits,
     password: str | None,
-    told: Callable[[], None],
+    told: Callable[[], None] | None = None,
 ) -> PageTexts:
-    """The texts by page of the document, of the uploaded file and of the attachments that hold such pages."""
-    files: dict[tuple[int, ...], list[Unread]] = {}
+    """The texts by page of the document, of the uploaded file and of the attachments that hold such pages; those of each
+    file in the order given."""
+    files: dict[tuple[int, ...], dict[int, int]] = {}
     for item in items:
-        files.setdefault(item.part, []).append(item)
+        files.setdefault(item.part, {})[item.number] = item.page
     together = PageTexts()
-    for part, wanted in files.items():
-        pages = {
-            item.number: item.page
-            for item in sorted(wanted, key=lambda item: (item.why == "timeout", item.number))
-        }
+    for part, pages in files.items():
         request = {
             "act": "pages", "path": str(path), "reader": reader, "part": part, "password": password,
             "page_s": limits.ocr_page_s if reader == "ocr" else limits.page_s,

@@ -85,6 +85,10 @@ class DocumentSerializer(serializers.Serializer[DocumentRow]):
     pages_by_ocr = serializers.ListField(
         child=serializers.IntegerField(), help_text="Pages whose text was recognised in their picture."
     )
+    pages_with_hidden_text = serializers.ListField(
+        child=serializers.IntegerField(),
+        help_text="Pages of which text was left out that their readers do not see (white on white, off the page, next to no size).",
+    )
     created_at = serializers.DateTimeField()
     external_id = serializers.CharField(help_text="Your id of the document; empty where you gave none.")
     rate = serializers.FloatField(

@@ -109,6 +109,7 @@ class PageBuilder:
         self._parts: list[str] = []
         self._length = 0
         self._headings: list[Heading] = []
+        self._hides = False
         self._unit = unit
         self._mark = ""
         self._starts: list[int] = []
@@ -117,6 +118,10 @@ class PageBuilder:
     def mark(self, name: str) -> None:
         """Whatever is added next, if anything is, begins the row, item or path ``name``."""
         self._mark = name
+
+    def left_out(self) -> None:
+        """Text of the page was left out because its readers do not see it."""
+        self._hides = True
 
     def block(self, text: str) -> None:
         """Adds ``text`` after an empty line; white space around it is dropped."""
@@ -151,7 +156,9 @@ class PageBuilder:
 
     def build(self) -> ParsedPage:
         marks = Marks(self._unit, tuple(self._starts), tuple(self._names)) if self._starts else None
-        return ParsedPage(self._number, "".join(self._parts), tuple(self._headings), self._label, marks)
+        return ParsedPage(
+            self._number, "".join(self._parts), tuple(self._headings), self._label, marks, self._hides
+        )
 
 
 def row_text(header: list[str] | None, cells: list[str]) -> str:

@@ -94,6 +94,8 @@ class DocumentVersion(TenantModel):
     pages_without_text = models.JSONField(default=list)
     pages_by_ocr = models.JSONField(default=list)
     """Numbers of the pages whose text was recognised in their picture."""
+    pages_with_hidden_text = models.JSONField(default=list)
+    """Numbers of the pages of which text was left out that their readers do not see."""
     protected = models.BooleanField(default=False)
     """Whether only a password opened the file: it is not kept, so that no page can be drawn later."""
     created_at = models.DateTimeField(auto_now_add=True)

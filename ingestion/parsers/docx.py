@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ingestion.colours import alike, colour_of
 from ingestion.formats import Format
 from ingestion.guards import Archive, IngestionFailure, Limits, TextBudget
 from ingestion.parsed import ParsedDocument
@@ -42,11 +43,11 @@ def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument
         if part not in archive.names:
             raise IngestionFailure("malformed")
         page = PageBuilder(1, TextBudget(limits))
-        levels = _heading_levels(archive)
-        title = _Body(page, levels).read(archive, part)
+        levels, shaded = _heading_levels(archive), _shaded_styles(archive)
+        title = _Body(page, levels, shaded).read(archive, part)
         for kind, target in ooxml.related(archive, part).values():
             if kind in ("footnotes", "endnotes") and target in archive.names:
-                _Body(page, {}).read(archive, target)
+                _Body(page, {}, shaded).read(archive, target)
         facts = ooxml.core(archive)
     return ParsedDocument(DOCX, (page.build(),), facts.title or title, facts.author, facts.created)
 
@@ -83,12 +84,26 @@ def _heading_levels(archive: Archive) -> dict[str, int]:
     return levels
 
 
+def _shaded_styles(archive: Archive) -> frozenset[str]:
+    """The ids of styles that put a colour behind their text."""
+    if "word/styles.xml" not in archive.names:
+        return frozenset()
+    styles = ooxml.tree(archive, "word/styles.xml")
+    return frozenset(
+        attribute(style, "styleId") for style in styles if any(local(item) == "shd" for item in style.iter())
+    )
+
+
 class _Body:
     """Walks one part; holds the open paragraphs, tables, rows and cells."""
 
-    def __init__(self, page: PageBuilder, levels: dict[str, int]) -> None:
+    def __init__(self, page: PageBuilder, levels: dict[str, int], shaded: frozenset[str]) -> None:
         self._page = page
         self._levels = levels
+        self._shaded_styles = shaded
+        self._coloured_page = False
+        self._boxes = 0
+        self._shaded = False
         self._paragraphs: list[tuple[list[str], list[int], list[bool]]] = []
         self._tables: list[TableText] = []
         self._rows: list[list[str]] = []
@@ -107,6 +122,8 @@ class _Body:
                 continue
             if event == "start":
                 self._start(name)
+                if name == "background":
+                    self._coloured_page = attribute(element, "color").upper() not in ("FFFFFF", "AUTO", "")
             else:
                 self._end(name, element)
                 if name in ("p", "tr", "tbl", "r", "pict", "drawing"):
@@ -118,8 +135,11 @@ class _Body:
     def _start(self, name: str) -> None:
         if name == "p":
             self._paragraphs.append(([], [], []))
+            self._shaded = False
         elif name == "r":
             self._unseen = False
+        elif name == "txbxContent":
+            self._boxes += 1
         elif name == "tbl":
             self._tables.append(TableText())
         elif name == "tr" and self._tables:
@@ -132,12 +152,23 @@ class _Body:
             text, level, listed = self._paragraphs[-1]
             if name in ("vanish", "sz"):
                 self._unseen = self._unseen or _hides(name, element)
-            elif name == "t" and not self._unseen:
-                text.append(getattr(element, "text", None) or "")
+            elif name == "rPr":
+                self._unseen = self._unseen or _is_as_its_background(element, on_white=self._on_white)
+            elif name == "shd" and local(element.getparent()) == "pPr":  # type: ignore[attr-defined]
+                self._shaded = True
+            elif name == "t":
+                said = getattr(element, "text", None) or ""
+                if not self._unseen:
+                    text.append(said)
+                elif said.strip():
+                    self._page.left_out()
             elif name in _PARTS_OF_TEXT and local(element.getparent()) == "r":  # type: ignore[attr-defined]
                 text.append(_PARTS_OF_TEXT[name])
-            elif name == "pStyle" and attribute(element, "val") in self._levels:
-                level.append(self._levels[attribute(element, "val")])
+            elif name == "pStyle":
+                style = attribute(element, "val")
+                self._shaded = self._shaded or style in self._shaded_styles
+                if style in self._levels:
+                    level.append(self._levels[style])
             elif name == "outlineLvl" and attribute(element, "val") in "012345678":
                 level.append(int(attribute(element, "val") or 0) + 1)
             elif name == "numPr":
@@ -145,12 +176,19 @@ class _Body:
             elif name == "p":
                 self._paragraphs.pop()
                 self._paragraph("".join(text), level[-1] if level else None, bool(listed))
+        if name == "txbxContent":
+            self._boxes -= 1
         if name == "tc" and self._cells and self._rows:
             self._rows[-1].append(one_line(" ".join(self._cells.pop())))
         elif name == "tr" and self._rows and self._tables:
             self._row(self._rows.pop())
         elif name == "tbl" and self._tables:
             self._tables.pop()
+
+    @property
+    def _on_white(self) -> bool:
+        """Whether nothing can be behind the text: no table, no box, no shading, no colour of the page."""
+        return not (self._tables or self._boxes or self._shaded or self._coloured_page)
 
     def _paragraph(self, text: str, level: int | None, listed: bool) -> None:
         if level == _LISTED:
@@ -180,3 +218,18 @@ def _hides(name: str, element: Any) -> bool:
         return False
     value = attribute(element, "val")
     return value not in _NO if name == "vanish" else value.isdigit() and int(value) < _SMALLEST
+
+
+def _is_as_its_background(properties: Any, *, on_white: bool) -> bool:
+    """Whether the properties of a run give it the colour of its own shading, or white on the white page."""
+    owner = properties.getparent()
+    if owner is None or local(owner) != "r":
+        return False
+    said = {local(item): item for item in properties}
+    own = colour_of(attribute(said["color"], "val")) if "color" in said else None
+    if own is None or "highlight" in said or "rStyle" in said:
+        return False
+    if "shd" in said:
+        behind = colour_of(attribute(said["shd"], "fill"))
+        return behind is not None and alike(own, behind)
+    return on_white and alike(own, (255, 255, 255))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ingestion.formats import CERTAIN, Format
 from ingestion.guards import IngestionFailure, Limits, TextBudget
-from ingestion.parsed import ParsedDocument, ParsedPage, Unread
+from ingestion.parsed import Drawn, ParsedDocument, ParsedPage, Unread
 from ingestion.parsers import html
 from ingestion.text import PageBuilder, decode, one_line
 
@@ -63,6 +63,7 @@ def parse(path: Path, *, limits: Limits, password: str | None, depth: int = 1) -
         raise IngestionFailure("bomb", "The message has more attachments than are allowed.")
     pages: list[ParsedPage] = []
     unread: list[Unread] = []
+    drawn: list[Drawn] = []
     for place, part in enumerate(attached):
         name = one_line(part.get_filename() or "") or "message"
         try:
@@ -72,6 +73,7 @@ def parse(path: Path, *, limits: Limits, password: str | None, depth: int = 1) -
             continue
         page.block(f"Attachment: {name}")
         doubtful = {item.page: item for item in found.unread}
+        pictures = {item.page: item for item in found.drawn}
         for each in found.pages:
             if not each.text.strip() and each.number not in doubtful:
                 continue
@@ -81,11 +83,14 @@ def parse(path: Path, *, limits: Limits, password: str | None, depth: int = 1) -
             pages.append(replace(each, number=number, label=label[:200]))
             if (item := doubtful.get(each.number)) is not None:
                 unread.append(replace(item, page=number, part=(place, *item.part)))
+            if (picture := pictures.get(each.number)) is not None:
+                drawn.append(replace(picture, page=number, part=(place, *picture.part)))
     if len(pages) >= limits.max_pages:
         raise IngestionFailure("too_many_pages")
     return ParsedDocument(
-        EML, (page.build(), *pages), subject, _author(message), _day(message), unread=tuple(unread)
-    )
+        EML, (page.build(), *pages), subject, _author(message), _day(message),
+        unread=tuple(unread), drawn=tuple(drawn),
+    )  # fmt: skip
 
 
 def attachment(path: Path, places: Sequence[int]) -> Path:

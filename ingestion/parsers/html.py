@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from ingestion import colours
 from ingestion.formats import SURE, Format
 from ingestion.guards import IngestionFailure, Limits, TextBudget
 from ingestion.parsed import ParsedDocument
@@ -25,7 +26,8 @@ _BLOCKS = frozenset([
     "thead", "tr", "td", "th", "ul", "caption",
 ])  # fmt: skip
 _HIDDEN = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*hidden|opacity\s*:\s*0(?![.\d])|font-size\s*:\s*[01](?![.\d]|em|rem|ex|ch|v)",
+    r"display\s*:\s*none|visibility\s*:\s*hidden|opacity\s*:\s*0(?![.\d])|font-size\s*:\s*[01](?![.\d]|em|rem|ex|ch|v)"
+    r"|(?<![\w-])(?:left|top|text-indent|margin-left)\s*:\s*-\d{4}",
     re.I,
 )
 
@@ -109,8 +111,11 @@ def _facts(root: Any) -> dict[str, str]:
     return facts
 
 
-def _hidden(element: Any) -> bool:
-    return "hidden" in element.attrib or bool(_HIDDEN.search(element.get("style") or ""))
+def _hidden(element: Any, styled: bool) -> bool:
+    """``styled``: the document has a style sheet, so that a background may be any colour."""
+    if "hidden" in element.attrib or _HIDDEN.search(element.get("style") or ""):
+        return True
+    return colours.is_as_its_background(element, styled=styled)
 
 
 def _walk(root: Any, page: PageBuilder) -> None:
@@ -119,6 +124,7 @@ def _walk(root: Any, page: PageBuilder) -> None:
 
     skipped: Any = None
     run: list[str] = []
+    styled = next(root.iter("style", "link"), None) is not None
     tables: list[tuple[list[str] | None, int]] = []
     rows: list[list[str]] = []
 
@@ -138,7 +144,12 @@ def _walk(root: Any, page: PageBuilder) -> None:
         tag = element.tag if isinstance(element.tag, str) else ""
         if event == "start":
             if skipped is None:
-                if not tag or tag in _DROPPED or _hidden(element):
+                if not tag or tag in _DROPPED:
+                    skipped = element
+                    continue
+                if _hidden(element, styled):
+                    if any(text.strip() for text in element.itertext()):
+                        page.left_out()
                     skipped = element
                     continue
                 if tag in _BLOCKS and not rows:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ingestion.formats import Format
 from ingestion.guards import IngestionFailure, Limits, TextBudget, wrong_password
-from ingestion.parsed import ParsedDocument, ParsedPage, Unread, headings_in
+from ingestion.parsed import Drawn, ParsedDocument, ParsedPage, Unread, headings_in
 from ingestion.text import clean, one_line
 from ingestion.time_left import time_left
 
@@ -63,7 +63,8 @@ def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument
         Unread(n + 1, n + 1, why, outline=tuple(outline.get(n, ()))) for n, why in sorted(read.doubts.items())
     )
     title, author, created = _information(reader)
-    return ParsedDocument(PDF, pages, title, author, created, protected=protected, unread=unread)
+    drawn = tuple(Drawn(page.number, page.number) for page in pages)
+    return ParsedDocument(PDF, pages, title, author, created, protected=protected, unread=unread, drawn=drawn)
 
 
 def by_pdfium(path: Path, pages: Iterable[int], password: str | None) -> Iterator[tuple[int, str | None]]:
@@ -182,7 +183,8 @@ def _whole_by_pdfium(path: Path, limits: Limits, password: str | None) -> Parsed
     if 2 * broken >= count or not any(page.text for page in pages):
         raise IngestionFailure("malformed")
     unread = tuple(Unread(page.number, page.number, "empty") for page in pages if not page.text)
-    return ParsedDocument(PDF, tuple(pages), unread=unread)
+    drawn = tuple(Drawn(page.number, page.number) for page in pages)
+    return ParsedDocument(PDF, tuple(pages), unread=unread, drawn=drawn)
 
 
 def _information(reader: PdfReader) -> tuple[str, str, date | None]:

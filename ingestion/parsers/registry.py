@@ -41,4 +41,5 @@ def parse(path: Path, filename: str, *, limits: Limits, password: str | None) ->
         title=one_line(document.title)[:300],
         author=one_line(document.author)[:300],
         pages_without_text=without,
+        pages_with_hidden_text=tuple(page.number for page in document.pages if page.hides),
     )

@@ -56,6 +56,7 @@ def test_an_upload_is_accepted_and_says_where_to_ask(acme: Organization, api: Ap
         "page_count": 0,
         "pages_without_text": [],
         "pages_by_ocr": [],
+        "pages_with_hidden_text": [],
         "external_id": "",
         "rate": None,
         "eta_seconds": None,

@@ -15,7 +15,8 @@ from ingestion.guards import IngestionFailure, Limits
 PAGE: dict[str, Any] = {"number": 1, "text": "Words.", "headings": [], "label": "", "marks": None}
 DOCUMENT: dict[str, Any] = {
     "media_type": "text/plain", "pages": [PAGE], "title": "", "author": "", "created": None, "language": "",
-    "pages_without_text": [], "protected": False, "unread": [],
+    "pages_without_text": [], "protected": False, "unread": [], "drawn": [],
+    "pages_with_hidden_text": [],
 }  # fmt: skip
 SMALL = Limits(max_pages=3, max_characters=100)
 

@@ -1,0 +1,12 @@
+"""A version knows of which pages hidden text was left out."""
+
+from __future__ import annotations
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("search", "0010_place_of_passages")]
+    operations = [
+        migrations.AddField("documentversion", "pages_with_hidden_text", models.JSONField(default=list)),
+    ]
