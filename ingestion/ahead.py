@@ -186,13 +186,14 @@ class ReadAhead:
             stage=Stage.PARSING,
             seconds=_seconds(allowed),
         )
-        known = passwords.of_jobs(organization=organization, job_ids=[lease.job_id for lease in ours])
-        return [
-            self._read(lease, versions[lease.version_id], allowed, known.get(lease.job_id)) for lease in ours
-        ]
+        known = passwords.kept(organization=organization, job_ids=[lease.job_id for lease in ours])
+        for lease in ours:
+            lease.sealed_password = known.get(lease.job_id, "")
+        return [self._read(lease, versions[lease.version_id], allowed) for lease in ours]
 
-    def _read(self, lease: Lease, version: DocumentVersion, allowed: Limits, password: str | None) -> Reading:
+    def _read(self, lease: Lease, version: DocumentVersion, allowed: Limits) -> Reading:
         pages = Pages()
+        password = passwords.opened(lease.sealed_password, job_id=lease.job_id)
 
         def read() -> tuple[ParsedDocument, datetime]:
             lease.begun_at = lease.clock()  # nobody pays for the time in which a file waits for its reader

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from ingestion import passwords, shares
@@ -92,8 +93,13 @@ def enqueue(
 
 
 def keep_password(version: DocumentVersion, password: str) -> None:
-    """Lets the job of a version that is on its way use this password. Called in the organisation's scope."""
-    on_its_way = IngestionJob.objects.filter(version=version, status__in=[Status.QUEUED, Status.PROCESSING])
+    """Lets the job of a version that is on its way use this password, when its file is read next. Called in the
+    organisation's scope."""
+    _keep(IngestionJob.objects.filter(version=version), password)
+
+
+def _keep(jobs: QuerySet[IngestionJob], password: str) -> None:
+    on_its_way = jobs.filter(status__in=[Status.QUEUED, Status.PROCESSING])
     for job_id in on_its_way.values_list("id", flat=True):
         on_its_way.filter(id=job_id).update(sealed_password=passwords.sealed(password, job_id=job_id))
 
@@ -107,7 +113,7 @@ def retry(
 ) -> bool:
     """Queues the newest failed or cancelled job of a document again; False when there is none.
 
-    ``password`` opens a protected file.
+    ``password`` opens a protected file; one that comes while the job is on its way is kept for it.
     """
     with tenant_scope(organization), transaction.atomic():
         job = IngestionJob.objects.filter(document=document).order_by("-created_at").first()
@@ -132,6 +138,8 @@ def retry(
         )
         if queued:
             transaction.on_commit(wake_workers)
+        elif password:
+            _keep(IngestionJob.objects.filter(id=job.id), password)
     return bool(queued)
 
 

@@ -67,6 +67,8 @@ class Lease:
     priority: int = IngestionJob._meta.get_field("priority").default
     interrupted: bool = False
     """Whether earlier work on this job was cut off; such a job shares its steps with no other."""
+    sealed_password: str = ""
+    """The one under which the file is read: another may have come since."""
 
     def renew(self, *, stage: str, done: int = 0, total: int = 0, seconds: float | None = None) -> None:
         """Records progress and holds the job for ``seconds`` more (default: the setting).
@@ -129,10 +131,18 @@ class Lease:
             ).update(lease_expires_at=self.clock(), **(why if code else {}))
 
     def fail(self, *, code: str, message: str, remedy: str) -> None:
-        """Counts an attempt: queued again with back-off, or failed for good. Quiet when the job is gone."""
-        with tenant_scope(self.organization):
-            job = IngestionJob.objects.filter(id=self.job_id, lease_token=self.token).first()
-        if job is None:
+        """Counts an attempt: queued again with back-off, or failed for good. A protected file for which another password
+        came while it was read is queued again with that one, and nothing is counted. Quiet when the job is gone."""
+        with tenant_scope(self.organization), transaction.atomic():
+            # Locked, so that a password comes before this or finds a failed job, and is not wiped unread.
+            ours = IngestionJob.objects.select_for_update(no_key=True)
+            job = ours.filter(id=self.job_id, lease_token=self.token).first()
+            if job is not None:
+                self._fail(job, code=code, message=message, remedy=remedy)
+
+    def _fail(self, job: IngestionJob, *, code: str, message: str, remedy: str) -> None:
+        if code == "encrypted" and job.sealed_password not in ("", self.sealed_password):
+            self.put_back()
             return
         attempts = job.attempts + 1
         final = code in FINAL_CODES or attempts >= MAX_ATTEMPTS

@@ -31,19 +31,21 @@ def sealed(password: str, *, job_id: uuid.UUID) -> str:
 
 def of_job(*, organization: Organization, job_id: uuid.UUID) -> str | None:
     """The password that was given for a job that has not ended; None without one, or under another secret key."""
-    return of_jobs(organization=organization, job_ids=[job_id]).get(job_id)
+    return opened(kept(organization=organization, job_ids=[job_id]).get(job_id, ""), job_id=job_id)
 
 
-def of_jobs(*, organization: Organization, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
-    """Those passwords, by job; nothing for a job without one."""
+def kept(*, organization: Organization, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """What the rows of those jobs hold, sealed, by job; nothing for a job without a password."""
     with tenant_scope(organization):
         jobs = IngestionJob.objects.filter(id__in=job_ids).exclude(sealed_password="")
-        kept = dict(jobs.values_list("id", "sealed_password"))
-    found: dict[uuid.UUID, str] = {}
-    for job_id, password in kept.items():
-        with contextlib.suppress(InvalidToken):
-            found[job_id] = _box(job_id).decrypt(password.encode("ascii")).decode()
-    return found
+        return dict(jobs.values_list("id", "sealed_password"))
+
+
+def opened(sealed_password: str, *, job_id: uuid.UUID) -> str | None:
+    """The password in what the job's row holds; None for an empty one, or one sealed under another secret key."""
+    with contextlib.suppress(InvalidToken):
+        return _box(job_id).decrypt(sealed_password.encode("ascii")).decode() if sealed_password else None
+    return None
 
 
 def _box(job_id: uuid.UUID) -> Fernet:

@@ -13,7 +13,7 @@ from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
 
-from ingestion import jobs, passwords, pipeline
+from ingestion import child, jobs, passwords, pipeline
 from ingestion.child import parse_file
 from ingestion.guards import IngestionFailure, Limits
 from ingestion.parsers.odt import ODT
@@ -153,6 +153,53 @@ def test_it_is_wiped_when_the_work_is_given_up_or_the_document_deleted(acme: Org
     deleted = upload(acme, "b.md", b"# other words", password=SECRET)
     jobs.end_for_deletion(organization=acme, document=deleted)
     assert job_of(acme, deleted).sealed_password == ""
+
+
+@pytest.mark.parametrize("by", ["retry", "upload"])
+@pytest.mark.parametrize("first", ["", "wrong"])
+def test_one_that_comes_while_the_file_is_being_read_is_used_next(
+    acme: Organization,
+    storage: Path,
+    models: Any,
+    protected: bytes,
+    by: str,
+    first: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    document = upload(acme, "vault.pdf", protected, password=first)
+    whole, reads = child.parse_file, 0
+
+    def read(path: Path, **others: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return whole(path, **others)
+
+    monkeypatch.setattr(child, "parse_file", read)
+    fail = jobs.Lease.fail
+
+    def fail_later(self: jobs.Lease, **why: str) -> None:
+        if reads == 1:  # the file was read, and that it is protected is not yet recorded
+            if by == "retry":
+                jobs.retry(organization=acme, document=document, password=SECRET)
+            else:
+                upload(acme, "vault.pdf", protected, password=SECRET)
+        fail(self, **why)
+
+    monkeypatch.setattr(jobs.Lease, "fail", fail_later)
+    pipeline.work_until_idle()
+    job = job_of(acme, document)
+    assert (job.status, job.attempts, job.error_code, job.sealed_password) == ("ready", 0, "", "")
+    assert reads == 2
+
+
+def test_the_same_one_again_fails_the_job(acme: Organization, protected: bytes) -> None:
+    document = upload(acme, "vault.pdf", protected, password="wrong")
+    lease = jobs.claim()
+    assert lease is not None
+    lease.sealed_password = job_of(acme, document).sealed_password
+    lease.fail(code="encrypted", message="Protected.", remedy="Password.")
+    job = job_of(acme, document)
+    assert (job.status, job.error_code, job.sealed_password) == ("failed", "encrypted", "")
 
 
 def test_it_survives_a_try_that_is_repeated(acme: Organization) -> None:
