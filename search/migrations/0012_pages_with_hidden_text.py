@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("search", "0010_place_of_passages")]
+    dependencies = [("search", "0011_conflicts_of_an_answer")]
     operations = [
         migrations.AddField("documentversion", "pages_with_hidden_text", models.JSONField(default=list)),
     ]
