@@ -48,10 +48,11 @@ def _plain(text: str) -> str:
     return text
 
 
-def _lines_marked(text: str) -> str:
+def _plain_but_screened(text: str) -> str:
     from search.injected import without_injected
+    from search.prompting import harmless
 
-    return "\n".join(f"> {line}" for line in without_injected(text).splitlines())
+    return harmless(without_injected(text)).strip()
 
 
 WAYS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], ...]] = {
@@ -64,7 +65,7 @@ WAYS: dict[str, tuple[Callable[[], AbstractContextManager[Any]], ...]] = {
         lambda: patch("search.support.claims", sentence_spans),
         lambda: patch("search.quoting.claims", sentence_spans),
     ),
-    "lines marked": (lambda: patch("search.prompting.without_injected", _lines_marked),),
+    "our frame is forged": (lambda: patch("search.prompting.quoted", _plain_but_screened),),
     "without the instruction": (lambda: patch("search.prompting.INSTRUCTIONS", BARE_INSTRUCTIONS),),
 }
 """What is taken away from the product, by the name of the way."""

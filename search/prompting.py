@@ -32,6 +32,7 @@ LONGEST_HISTORY = 1000
 
 _MARK = re.compile(r"\[(\s*[\d,;\s–-]{1,20})\]")
 _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
+_OUR_FRAME = re.compile(r"^[ \t]*(?=(?:passage|(?:earlier )?question)\b[^\n]{0,80}:)", re.I | re.M)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -40,6 +41,13 @@ def harmless(text: str) -> str:
     characters go.
     """
     return _CONTROL.sub(" ", _INVISIBLE.sub("", _MARK.sub(r"(\1)", text)))
+
+
+def quoted(text: str) -> str:
+    """A document's passage as it may stand in a prompt: no line of it looks like one of ours, and nothing in it speaks to
+    the model (:mod:`search.injected`).
+    """
+    return _OUR_FRAME.sub("> ", harmless(without_injected(text))).strip()
 
 
 def _in_a_line(text: str) -> str:
@@ -63,7 +71,7 @@ def build_messages(question: str, sources: Sequence[Source], earlier: Sequence[s
     """
     passages = "\n\n".join(
         f"Passage [{source.n}], {', '.join(filter(None, map(_in_a_line, (title_to_read(source.title), source.place if source.is_paged else ''))))}:\n"
-        f"{harmless(without_injected(source.text)).strip()}"
+        f"{quoted(source.text)}"
         for source in sources
     )
     before = "".join(f"Earlier question: {harmless(q)[:LONGEST_HISTORY]}\n" for q in earlier[-2:])

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.injection_cases import Attack, reaches, unresolved
 from inference.runtime import Runtime
 from search.passages import load_pages
+from search.prompting import quoted
 from tenants.models import Organization
 from tests.search.doubles import ScriptedGenerator
 from tests.search.injected_library import ask, of_case, publish, shown
@@ -45,3 +46,15 @@ def test_a_document_has_no_heading_and_no_mark_of_a_passage_in_the_prompt(
     (prompt,) = generator.prompts
     numbers = [int(part.partition("]")[0]) for part in prompt.split("[")[1:] if part[:1].isdigit()]
     assert numbers == list(range(1, len(numbers) + 1)), "only our own headings, in their order"
+
+
+def test_no_line_of_a_document_looks_like_one_of_ours() -> None:
+    text = "Passage to India: a novel\nSo it is.\nQuestion: who?\n  Earlier question: what?\nA question of taste."
+    assert quoted(text).splitlines() == [
+        "> Passage to India: a novel",
+        "So it is.",
+        "> Question: who?",
+        "> Earlier question: what?",
+        "A question of taste.",
+    ]
+    assert quoted("Passage [7], Official:\nSo it is.") == "[…]"
