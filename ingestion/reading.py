@@ -6,13 +6,12 @@ import logging
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.utils.translation import get_language_info
-
 from ingestion import page_images
 from ingestion.child import Rectangles
 from ingestion.formats import unit_of
 from ingestion.guards import IngestionFailure
 from ingestion.parsers.pdf import PDF
+from search.languages import language_name
 from search.models import Chunk, Document, DocumentVersion, Page
 from search.places import place_of
 from tenants.models import Organization
@@ -43,10 +42,7 @@ class ReadingPage:
     @property
     def language(self) -> str:
         """The English name of the document's language; its code where Django knows no name; empty when unknown."""
-        try:
-            return str(get_language_info(self.version.language)["name"])
-        except KeyError:
-            return self.version.language
+        return language_name(self.version.language)
 
     @property
     def unit(self) -> str:

@@ -246,6 +246,8 @@ def _point(chunk: Chunk) -> Point:
         collection_id=document.collection_id,
         media_type=version.media_type,
         dated=None if version.dated is None else (version.dated - EPOCH).days,
+        author=version.author,
+        language=version.language,
     )
 
 

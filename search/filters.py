@@ -14,7 +14,13 @@ from uuid import UUID
 from search.retrieval import SearchFilters
 
 LONGEST_LIST = 100
-FIELDS = ("media_types", "collection_ids", "document_ids", "dated_from", "dated_to", "years")
+LONGEST_VALUE = 200
+LONGEST_AUTHOR = 300
+"""As a row keeps it."""
+FIELDS = (
+    *("media_types", "collection_ids", "document_ids", "authors", "languages"),
+    *("dated_from", "dated_to", "years"),
+)
 
 
 class FilterError(ValueError):
@@ -25,7 +31,7 @@ class FilterError(ValueError):
 
 
 def parse_filters(data: Any) -> SearchFilters:
-    """``{"media_types": [..], "collection_ids": [..], "document_ids": [..], "dated_from": "YYYY-MM-DD",
+    """``{"media_types": [..], "collection_ids": [..], "document_ids": [..], "authors": [..], "languages": ["de"], "dated_from": "YYYY-MM-DD",
     "dated_to": .., "years": ["2024"]}``, each optional. Raises :class:`FilterError`."""
     if data is None:
         data = {}
@@ -35,6 +41,8 @@ def parse_filters(data: Any) -> SearchFilters:
         media_types=_texts(data, "media_types"),
         collection_ids=_ids(data, "collection_ids"),
         document_ids=_ids(data, "document_ids"),
+        authors=_authors(data),
+        languages=_texts(data, "languages"),
         dated_from=_day(data, "dated_from"),
         dated_to=_day(data, "dated_to"),
         years=_years(data),
@@ -47,6 +55,8 @@ def filters_json(filters: SearchFilters) -> dict[str, Any]:
         "media_types": list(filters.media_types or ()),
         "collection_ids": [str(i) for i in filters.collection_ids or ()],
         "document_ids": [str(i) for i in filters.document_ids or ()],
+        "authors": list(filters.authors or ()),
+        "languages": list(filters.languages or ()),
         "dated_from": filters.dated_from.isoformat() if filters.dated_from else None,
         "dated_to": filters.dated_to.isoformat() if filters.dated_to else None,
         "years": [str(year) for year in filters.years or ()],
@@ -54,14 +64,18 @@ def filters_json(filters: SearchFilters) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value}
 
 
-def _list(data: Mapping[str, Any], name: str) -> list[str]:
+def _authors(data: Mapping[str, Any]) -> tuple[str, ...] | None:
+    return tuple(_list(data, "authors", longest=LONGEST_AUTHOR)) or None
+
+
+def _list(data: Mapping[str, Any], name: str, *, longest: int = LONGEST_VALUE) -> list[str]:
     values = data.get(name)
     if values is None:
         return []
     if not isinstance(values, list | tuple) or len(values) > LONGEST_LIST:
         raise FilterError(f"{name} is a list of at most {LONGEST_LIST} values.")
-    if not all(isinstance(value, str) and len(value) <= 200 and "\x00" not in value for value in values):
-        raise FilterError(f"{name} holds texts of at most 200 characters.")
+    if not all(isinstance(value, str) and len(value) <= longest and "\x00" not in value for value in values):
+        raise FilterError(f"{name} holds texts of at most {longest} characters.")
     return list(values)
 
 

@@ -6,7 +6,7 @@ embedding of the query.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -22,13 +22,16 @@ from search.conversations import Asker, TurnView
 from search.evaluation import feedback
 from search.filters import FilterError, parse_filters
 from search.index import IndexFailure
+from search.languages import language_name
 from search.links import citation_url, document_url
 from search.retrieval import FacetCount, Hit, Retrieval, SearchFilters, readable_collections, retrieve
 from search.snippets import snippet
 from tenants.models import Organization
 
 RESULTS = 20
-FILTER_NAMES = ("type", "collection", "year", "from", "to")
+MOST_OPTIONS = 10
+"""Authors to choose from."""
+FILTER_NAMES = ("type", "collection", "year", "author", "language", "from", "to")
 
 TYPE_LABELS = {
     "application/pdf": "PDF",
@@ -159,6 +162,8 @@ def filters_of_address(address: QueryDict) -> SearchFilters:
         {
             "media_types": [value for value in address.getlist("type") if value],
             "collection_ids": [value for value in address.getlist("collection") if value],
+            "authors": [value for value in address.getlist("author") if value.strip()],
+            "languages": [value for value in address.getlist("language") if value],
             "dated_from": address.get("from") or None,
             "dated_to": address.get("to") or None,
             "years": [value for value in address.getlist("year") if value],
@@ -204,23 +209,30 @@ def _result(slug: str, hit: Hit, q: str) -> ResultRow:
     )
 
 
+def _type_label(media_type: str) -> str:
+    return TYPE_LABELS.get(media_type, media_type)
+
+
 def _facets(found: Retrieval, address: QueryDict) -> list[Facet]:
-    types = [
-        FacetCount(f.value, TYPE_LABELS.get(f.value, f.label), f.count) for f in found.facets.media_types
-    ]
+    types = [FacetCount(f.value, _type_label(f.value), f.count) for f in found.facets.media_types]
+    languages = [FacetCount(f.value, language_name(f.value), f.count) for f in found.facets.languages]
     facets = [
-        Facet("type", "Type", _options(types, address.getlist("type"))),
+        Facet("type", "Type", _options(types, address.getlist("type"), _type_label)),
         Facet("year", "Date", _options(found.facets.years, address.getlist("year"))),
+        Facet("author", "Author", _options(found.facets.authors[:MOST_OPTIONS], address.getlist("author"))),
+        Facet("language", "Language", _options(languages, address.getlist("language"), language_name)),
         Facet("collection", "Collection", _options(found.facets.collections, address.getlist("collection"))),
     ]
     return [facet for facet in facets if facet.options]
 
 
-def _options(counts: Sequence[FacetCount], chosen: Sequence[str]) -> tuple[FacetOption, ...]:
+def _options(
+    counts: Sequence[FacetCount],
+    chosen: Sequence[str],
+    label: Callable[[str], str] = str,
+) -> tuple[FacetOption, ...]:
     """What was found, and what was chosen although nothing was found for it, so that it can be taken away."""
     options = [FacetOption(f.value, f.label, f.count, f.value in chosen) for f in counts]
     known = {option.value for option in options}
-    missing = [
-        FacetOption(v, TYPE_LABELS.get(v, v), 0, True) for v in dict.fromkeys(chosen) if v and v not in known
-    ]
+    missing = [FacetOption(v, label(v), 0, True) for v in dict.fromkeys(chosen) if v and v not in known]
     return (*options, *missing)

@@ -1,7 +1,8 @@
 """Which indexes should be made anew, looked for while the product runs.
 
 Two things wear an index: its BM25 weights carry the mean passage length of the day when it was made, and passages that
-came after its graph are looked at one by one. Both are mended by one act, :func:`search.reindex.reindex`.
+came after its graph are looked at one by one. One made by an earlier version of the product may lack what filters read now. All are
+mended by one act, :func:`search.reindex.reindex`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from django.utils import timezone
 from search import maintenance
 from search.corpus import points_for
 from search.index import IndexState, open_index
+from search.index.opening import keys_with_less
 from search.index.sparse import average_length
 from search.models import Chunk, Document
 from search.reindex import GRAPH_FROM
@@ -33,7 +35,8 @@ SHARE_OUTSIDE = 0.2
 
 
 class Watch:
-    """Queues a ``reindex`` for each organisation that needs one. Looks at those whose documents changed."""
+    """Queues a ``reindex`` for each organisation that needs one. Looks at those whose documents changed, and at first at
+    what all indexes were made with."""
 
     def __init__(self, clock: Callable[[], datetime] = timezone.now) -> None:
         self._clock = clock
@@ -45,8 +48,12 @@ class Watch:
         if self._looked_at is not None and now - self._looked_at < LOOK_EVERY:
             return []
         since = (self._looked_at or now - FIRST_LOOK_BACK) - timedelta(minutes=1)
+        lacking = (
+            keys_with_less() if self._looked_at is None else set()
+        )  # of an earlier version of the product
         self._looked_at = now
-        worn = [o.slug for o in _changed(since) if reason_to_rebuild(o) is not None]
+        worn = [o.slug for o in Organization.objects.filter(pk__in=lacking, is_active=True).order_by("pk")]
+        worn += [o.slug for o in _changed(since) if o.pk not in lacking and reason_to_rebuild(o) is not None]
         for slug in worn:
             maintenance.queue("reindex", {"organization": slug})
         return worn

@@ -59,6 +59,10 @@ class SearchFilters:
     document_ids: tuple[UUID, ...] | None = None
     dated_from: date | None = None
     dated_to: date | None = None
+    authors: tuple[str, ...] | None = None
+    """Whole names, whatever their case."""
+    languages: tuple[str, ...] | None = None
+    """ISO 639-1 codes."""
     years: tuple[int, ...] | None = None
     """1 to 9999; a passage's day lies in one of them."""
 
@@ -126,6 +130,8 @@ class Facets:
     media_types: tuple[FacetCount, ...] = ()
     years: tuple[FacetCount, ...] = ()
     collections: tuple[FacetCount, ...] = ()
+    authors: tuple[FacetCount, ...] = ()
+    languages: tuple[FacetCount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +233,8 @@ def _conditions(organization: Organization, readable: Sequence[UUID], filters: S
         other_collection_ids=_others(organization, collections),
         document_ids=filters.document_ids or None,
         media_types=filters.media_types or None,
+        authors=filters.authors or None,
+        languages=filters.languages or None,
         dated_from=None if filters.dated_from is None else (filters.dated_from - EPOCH).days,
         dated_to=None if filters.dated_to is None else (filters.dated_to - EPOCH).days,
         dated_in=tuple(_days_of(year) for year in filters.years) if filters.years else None,
@@ -310,10 +318,14 @@ def _facets(hits: Sequence[Hit]) -> Facets:
     types = Counter(hit.media_type for hit in hits if hit.media_type)
     years = Counter(str(hit.dated.year) for hit in hits if hit.dated is not None)
     collections = Counter(str(hit.collection_id) for hit in hits)
+    authors = Counter(" ".join(hit.author.split()) for hit in hits if hit.author.strip())
+    languages = Counter(hit.language for hit in hits if hit.language)
     return Facets(
         media_types=tuple(FacetCount(value, value, count) for value, count in _most_frequent(types)),
         years=tuple(FacetCount(value, value, years[value]) for value in sorted(years, key=int, reverse=True)),
         collections=tuple(FacetCount(value, names[value], n) for value, n in _most_frequent(collections)),
+        authors=tuple(FacetCount(value, value, n) for value, n in _most_frequent(authors)),
+        languages=tuple(FacetCount(value, value, n) for value, n in _most_frequent(languages)),
     )
 
 

@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from search.asking import LONGEST_QUESTION, unsupported_json
 from search.conversations import TurnView
-from search.filters import LONGEST_LIST
+from search.filters import LONGEST_AUTHOR, LONGEST_LIST
 
 MOST_RESULTS = 50
 
@@ -42,6 +42,18 @@ class FiltersSerializer(serializers.Serializer[Any]):
     )
     document_ids = serializers.ListField(
         child=serializers.UUIDField(), max_length=LONGEST_LIST, required=False
+    )
+    authors = serializers.ListField(
+        child=serializers.CharField(max_length=LONGEST_AUTHOR),
+        max_length=LONGEST_LIST,
+        required=False,
+        help_text="Whole names as the files have them, in any case.",
+    )
+    languages = serializers.ListField(
+        child=serializers.CharField(max_length=8),
+        max_length=LONGEST_LIST,
+        required=False,
+        help_text="ISO 639-1 codes.",
     )
     dated_from = serializers.DateField(required=False)
     dated_to = serializers.DateField(required=False)

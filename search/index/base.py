@@ -31,6 +31,10 @@ class Point:
     media_type: str
     dated: int | None
     """Days since 1970-01-01, or None."""
+    author: str = ""
+    """As the file names it; several are parted by semicolons."""
+    language: str = ""
+    """ISO 639-1 code, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,9 @@ class IndexFilter:
     its vector: where there are no others it is not asked, and where they are fewer it is asked for these."""
     document_ids: tuple[UUID, ...] | None = None
     media_types: tuple[str, ...] | None = None
+    authors: tuple[str, ...] | None = None
+    """Whole names, whatever their case and white space."""
+    languages: tuple[str, ...] | None = None
     dated_from: int | None = None
     dated_to: int | None = None
     dated_in: tuple[tuple[int, int], ...] | None = None

@@ -12,7 +12,7 @@ import qdrant_edge as edge
 
 from search.index.base import IndexFilter, Point, Vector
 from search.index.errors import IndexFailure
-from search.index.layout import DENSE, MIN_PREFETCH, SPARSE, payload_of
+from search.index.layout import DENSE, MIN_PREFETCH, SPARSE, name_of, payload_of
 from search.index.sparse import Bm25Encoder, SparseTerms
 
 FIELDS: Mapping[str, Any] = {
@@ -20,6 +20,8 @@ FIELDS: Mapping[str, Any] = {
     "document": edge.PayloadSchemaType.Uuid,
     "version": edge.PayloadSchemaType.Uuid,
     "media_type": edge.PayloadSchemaType.Keyword,
+    "author": edge.PayloadSchemaType.Keyword,
+    "language": edge.PayloadSchemaType.Keyword,
     "dated": edge.IntegerIndexParams(lookup=False, range=True),
 }
 """What filters read."""
@@ -85,6 +87,10 @@ def filter_of(conditions: IndexFilter) -> edge.Filter | None:
         must.append(_any("document", [str(d) for d in conditions.document_ids]))
     if conditions.media_types is not None:
         must.append(_any("media_type", list(conditions.media_types)))
+    if conditions.authors is not None:
+        must.append(_any("author", [name_of(author) for author in conditions.authors]))
+    if conditions.languages is not None:
+        must.append(_any("language", [language.lower() for language in conditions.languages]))
     if conditions.dated_from is not None or conditions.dated_to is not None:
         must.append(_days(conditions.dated_from, conditions.dated_to))
     if conditions.dated_in is not None:

@@ -8,6 +8,10 @@ from typing import Any
 from search.index.base import Point
 
 LAYOUT = 1
+"""Of what can be read at all: an index of another one is refused."""
+PAYLOAD = 2
+"""Of what is stored beside the vectors. An index with less answers, but what filters read of it is not all there: it is made
+anew (:mod:`search.rebuilding`). 2: author and language."""
 DENSE = "dense"
 SPARSE = "bm25"
 UPSERT_BATCH = 256
@@ -28,4 +32,19 @@ def payload_of(point: Point) -> dict[str, Any]:
     }
     if point.dated is not None:
         payload["dated"] = point.dated
+    if authors := authors_of(point.author):
+        payload["author"] = authors
+    if point.language:
+        payload["language"] = point.language.lower()
     return payload
+
+
+def authors_of(author: str) -> list[str]:
+    """The names in a file's author, and all of it, as they are compared: in lower case, with single spaces."""
+    names = [author, *author.split(";")] if ";" in author else [author]
+    return list(dict.fromkeys(filter(None, (name_of(name) for name in names))))
+
+
+def name_of(author: str) -> str:
+    """One name as it is compared."""
+    return " ".join(author.casefold().split())

@@ -22,8 +22,10 @@ from qdrant_client import QdrantClient
 
 from search.index.base import VectorIndex
 from search.index.embedded import EmbeddedIndex
-from search.index.errors import IndexFailure, IndexLocked
+from search.index.errors import IndexFailure, IndexLocked, IndexMismatch
+from search.index.layout import PAYLOAD
 from search.index.lock import IndexLock
+from search.index.saved import META, Saved
 from search.index.server import PREFIX, ServerIndex, connect
 from search.index.shard_process import ShardProcess
 from search.index.shards import ShardKeeper, Shards
@@ -207,6 +209,25 @@ def keys_present() -> set[int]:
     else:
         found = [f.name for f in _home().iterdir() if f.is_dir()] if _home().is_dir() else []
     return {int(name) for name in found if name.isdigit()}
+
+
+def keys_with_less() -> set[int]:
+    """The keys of all organisations whose index lacks what filters read now. No shard is opened for it."""
+    if settings.ENV.qdrant_url:
+        return {key for key in keys_present() if _payload_on_server(key) < PAYLOAD}
+    return {key for key in keys_present() if _payload_in(_home() / str(key) / META) < PAYLOAD}
+
+
+def _payload_on_server(key: int) -> int:
+    return ServerIndex(_connected(), _name_on_server(key), dimension=_dimension()).payload()
+
+
+def _payload_in(file: Path) -> int:
+    """The present one of an index that is not there yet, or that no other than an operator can mend."""
+    try:
+        return Saved.read(file, dimension=_dimension()).payload
+    except (OSError, IndexMismatch):
+        return PAYLOAD
 
 
 def _key(organization: Organization) -> int:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from search.index.errors import IndexMismatch
-from search.index.layout import LAYOUT
+from search.index.layout import LAYOUT, PAYLOAD
 
 META = "tessera.json"
 _KINDS = {
@@ -23,8 +23,9 @@ _KINDS = {
     "shard": str,
     "in_graph": int,
     "fields": tuple,
+    "payload": int,
 }
-_BEFORE = {"shard": "shard", "in_graph": 0, "fields": ()}
+_BEFORE = {"shard": "shard", "in_graph": 0, "fields": (), "payload": 1}
 """What a file of an earlier version does not say."""
 
 
@@ -37,6 +38,7 @@ class Saved:
     shard: str = "shard"
     in_graph: int = 0
     fields: tuple[str, ...] = ()
+    payload: int = PAYLOAD
     layout: int = LAYOUT
 
     @classmethod

@@ -22,7 +22,17 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from search.index.base import IndexFilter, IndexState, Match, Point, Vector
 from search.index.checks import check_limit, check_points, check_vector
 from search.index.errors import IndexAway, IndexClosed, IndexFailure, IndexMismatch, LocalModeRefused
-from search.index.layout import DENSE, LAYOUT, MIN_PREFETCH, READ_BATCH, SPARSE, UPSERT_BATCH, payload_of
+from search.index.layout import (
+    DENSE,
+    LAYOUT,
+    MIN_PREFETCH,
+    PAYLOAD,
+    READ_BATCH,
+    SPARSE,
+    UPSERT_BATCH,
+    name_of,
+    payload_of,
+)
 from search.index.sparse import DEFAULT_AVERAGE_LENGTH, Bm25Encoder, SparseTerms
 
 PREFIX = "tessera_"
@@ -138,6 +148,14 @@ class ServerIndex:
             )
             return [Match(UUID(str(found.id)), float(found.score)) for found in answer.points]
 
+    def payload(self) -> int:
+        """The :data:`search.index.layout.PAYLOAD` that the collection was made with; the present one where there is none."""
+        with _server_errors("open"):
+            if not self._client.collection_exists(self._name):
+                return PAYLOAD
+            metadata = self._client.get_collection(self._name).config.metadata or {}
+        return int(metadata.get("payload", 1))
+
     def count(self) -> int:
         with self._open("count") as client:
             return int(client.count(self._name, exact=True).count)
@@ -199,13 +217,15 @@ class ServerIndex:
             self._name,
             vectors_config={DENSE: models.VectorParams(size=self._dimension, distance=models.Distance.DOT)},
             sparse_vectors_config={SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
-            metadata={"layout": LAYOUT, "average_length": self.average_length},
+            metadata={"layout": LAYOUT, "payload": PAYLOAD, "average_length": self.average_length},
         )
         schemas: tuple[tuple[str, Any], ...] = (
             ("collection", models.PayloadSchemaType.UUID),
             ("document", models.PayloadSchemaType.UUID),
             ("version", models.PayloadSchemaType.UUID),
             ("media_type", models.PayloadSchemaType.KEYWORD),
+            ("author", models.PayloadSchemaType.KEYWORD),
+            ("language", models.PayloadSchemaType.KEYWORD),
             (
                 "dated",
                 models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=False, range=True),
@@ -248,6 +268,10 @@ def _filter(conditions: IndexFilter) -> models.Filter | None:
         must.append(_any("document", [str(d) for d in conditions.document_ids]))
     if conditions.media_types is not None:
         must.append(_any("media_type", list(conditions.media_types)))
+    if conditions.authors is not None:
+        must.append(_any("author", [name_of(author) for author in conditions.authors]))
+    if conditions.languages is not None:
+        must.append(_any("language", [language.lower() for language in conditions.languages]))
     if conditions.dated_from is not None or conditions.dated_to is not None:
         must.append(_days(conditions.dated_from, conditions.dated_to))
     if conditions.dated_in is not None:

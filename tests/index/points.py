@@ -29,6 +29,8 @@ def point(
     collection: UUID = CONTRACTS,
     media_type: str = "application/pdf",
     dated: int | None = None,
+    author: str = "",
+    language: str = "",
     dense: Vector | None = None,
 ) -> Point:
     """A point whose id and vector depend on ``seed`` only."""
@@ -41,4 +43,6 @@ def point(
         collection_id=collection,
         media_type=media_type,
         dated=dated,
+        author=author,
+        language=language,
     )

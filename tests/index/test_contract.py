@@ -97,6 +97,39 @@ def test_filters_narrow_by_document_and_type(index: VectorIndex) -> None:
     assert found(index, "pump", filter=by_type) == [pdf.id]
 
 
+def test_filters_narrow_by_author_whatever_case_and_white_space(index: VectorIndex) -> None:
+    ada = point(1, "pump", author="Ada  Lovelace")
+    both = point(2, "pump", author="Charles Babbage; ada lovelace ;")
+    nobody = point(3, "pump")
+    index.upsert([ada, both, nobody])
+
+    def by(*names: str) -> set[uuid.UUID]:
+        return set(found(index, "pump", filter=IndexFilter(collection_ids=(CONTRACTS,), authors=names)))
+
+    assert by(" ADA Lovelace") == {ada.id, both.id}
+    assert by("Charles Babbage", "Grace Hopper") == {both.id}
+    assert by("Charles Babbage; Ada Lovelace ;") == {both.id}
+    assert by("Lovelace") == by("") == by() == set()
+
+
+def test_filters_narrow_by_language_and_all_conditions_hold_at_once(index: VectorIndex) -> None:
+    german = point(1, "pump", language="de", author="Ada")
+    english = point(2, "pump", language="en", author="Ada")
+    unknown = point(3, "pump", author="Ada")
+    hidden = point(4, "pump", language="de", author="Ada", collection=MANUALS)
+    index.upsert([german, english, unknown, hidden])
+
+    def of(*codes: str, authors: tuple[str, ...] | None = None) -> set[uuid.UUID]:
+        mine = IndexFilter(
+            collection_ids=(CONTRACTS,), other_collection_ids=(MANUALS,), languages=codes, authors=authors
+        )
+        return set(found(index, "pump", filter=mine))
+
+    assert of("de") == of("DE") == {german.id}
+    assert of("de", "en", authors=("ada",)) == {german.id, english.id}
+    assert of("de", authors=("Bob",)) == of("") == of() == set()
+
+
 def test_dates_filter_with_both_ends_included(index: VectorIndex) -> None:
     points = [point(day, "pump", dated=day) for day in range(10)]
     index.upsert([*points, point(99, "pump", dated=None)])

@@ -87,13 +87,15 @@ def test_a_new_organisation_gets_a_collection_of_its_own() -> None:
             {
                 "vectors": {"dense": {"size": DIMENSION, "distance": "Dot"}},
                 "sparse_vectors": {"bm25": {"modifier": "idf"}},
-                "metadata": {"layout": 1, "average_length": 50.0},
+                "metadata": {"layout": 1, "payload": 2, "average_length": 50.0},
             },
         ),
         ("PUT", index_path, {"field_name": "collection", "field_schema": "uuid"}),
         ("PUT", index_path, {"field_name": "document", "field_schema": "uuid"}),
         ("PUT", index_path, {"field_name": "version", "field_schema": "uuid"}),
         ("PUT", index_path, {"field_name": "media_type", "field_schema": "keyword"}),
+        ("PUT", index_path, {"field_name": "author", "field_schema": "keyword"}),
+        ("PUT", index_path, {"field_name": "language", "field_schema": "keyword"}),
         (
             "PUT",
             index_path,

@@ -49,6 +49,8 @@ def document(
     collection_name: str = "General",
     media_type: str = "application/pdf",
     dated: date | None = None,
+    author: str = "Alice",
+    language: str = "en",
     publish: bool = True,
 ) -> Document:
     """A document of one version; each passage is a page and a chunk of its own. In the index."""
@@ -57,7 +59,10 @@ def document(
         row = Document.objects.create(
             organization=organization, collection=into, title=title, filename=f"{title}.pdf"
         )
-    add_version(organization, row, passages, media_type=media_type, dated=dated, publish=publish)
+    add_version(
+        organization, row, passages, media_type=media_type, dated=dated, author=author, language=language,
+        publish=publish,
+    )  # fmt: skip
     return row
 
 
@@ -68,6 +73,8 @@ def add_version(
     *,
     media_type: str = "application/pdf",
     dated: date | None = None,
+    author: str = "Alice",
+    language: str = "en",
     publish: bool = True,
 ) -> DocumentVersion:
     """Another version of a document, in the index, and published if asked."""
@@ -75,7 +82,7 @@ def add_version(
     with tenant_scope(organization):
         version = DocumentVersion.objects.create(
             organization=organization, document=row, file=file, sha256="0" * 64, size=5,
-            media_type=media_type, author="Alice", language="en", dated=dated, page_count=len(passages),
+            media_type=media_type, author=author, language=language, dated=dated, page_count=len(passages),
         )  # fmt: skip
         for n, text in enumerate(passages):
             Page.objects.create(organization=organization, version=version, number=n + 1, text=text)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
 
 from search import maintenance, rebuilding, reindex
 from search.index import IndexState, open_index
+from search.index.opening import keys_with_less
+from search.index.saved import META
 from search.models import MaintenanceJob
 from search.rebuilding import Watch, reason_to_rebuild
 from tenants.models import Organization
@@ -70,4 +75,26 @@ def test_only_organisations_whose_documents_changed_are_looked_at(
     now[0] += timedelta(minutes=6)
     assert "globex" in watch.look()
     now[0] += timedelta(days=2)
+    assert watch.look() == []
+
+
+def test_an_index_of_an_earlier_version_is_made_anew_when_the_product_starts(
+    acme: Organization, globex: Organization
+) -> None:
+    document(acme, "A", ["impeller one"], author="Ada")
+    document(globex, "B", ["impeller two"])
+    for organization in (acme, globex):
+        open_index(organization).close()
+    saved = Path(settings.VAR) / "index" / str(acme.pk) / META
+    of_before = json.loads(saved.read_text())
+    del of_before["payload"]
+    saved.write_text(json.dumps(of_before))
+    assert keys_with_less() == {acme.pk}
+    now = [timezone.now() + timedelta(days=30)]
+    watch = Watch(clock=lambda: now[0])
+    assert watch.look() == ["acme"]
+    assert maintenance.work_on_next()
+    assert keys_with_less() == set()
+    assert open_index(acme).count() == 1
+    now[0] += timedelta(hours=1)
     assert watch.look() == []

@@ -13,7 +13,10 @@ from django.test import Client
 
 from inference import runtime
 from search.conversations import Asker, create_turn
+from search.corpus import index_version
+from search.models import DocumentVersion
 from tenants.models import Organization
+from tenants.scope import tenant_scope
 from tests.search.conftest import Library
 from tests.search.doubles import ScriptedGenerator
 
@@ -251,3 +254,23 @@ def events(response: Any) -> list[dict[str, Any]]:
 
     lines = asyncio.run(read()).decode().split("\n")
     return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+
+
+def test_author_and_language_are_filters_to_choose_from(
+    acme: Organization, alice_client: Client, library: Library
+) -> None:
+    with tenant_scope(acme):
+        versions = DocumentVersion.objects.filter(document_id=library.tariff)
+        versions.update(author="Ada Lovelace", language="en")
+        version = versions.get()
+    index_version(acme, version.id)
+    all_of_them = alice_client.get(HOME, {"q": "tariff"}).context
+    facets = {facet.name: facet for facet in all_of_them["facets"]}
+    assert [(o.value, o.label) for o in facets["language"].options] == [("en", "English")]
+    (author, *_) = facets["author"].options
+    mine = alice_client.get(HOME, {"q": "tariff", "author": author.value, "language": "en"})
+    assert mine.context["results"]
+    assert f'name="author" value="{author.value}" checked' in mine.content.decode()
+    none = alice_client.get(HOME, {"q": "tariff", "language": "fr"})
+    assert none.context["results"] == []
+    assert 'value="fr" checked>French' in none.content.decode()

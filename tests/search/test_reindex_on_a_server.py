@@ -140,3 +140,12 @@ def test_one_that_was_killed_is_waited_for_half_a_minute_only(
         reindex.reindex(acme)
     MaintenanceJob.objects.filter(id=killed.id).update(heartbeat_at=timezone.now() - timedelta(seconds=31))
     assert reindex.reindex(acme) == 1
+
+
+def test_a_collection_of_an_earlier_version_is_known(
+    acme: Organization, server: QdrantClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document(acme, "A", ["impeller one"])
+    assert opening.keys_with_less() == set()
+    monkeypatch.setattr(opening, "PAYLOAD", 99)
+    assert opening.keys_with_less() == {acme.pk}

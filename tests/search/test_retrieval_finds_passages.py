@@ -136,6 +136,26 @@ def test_filters_narrow_by_type_date_document_and_collection(acme: Organization)
     assert new.id
 
 
+def test_filters_narrow_by_author_and_language(acme: Organization) -> None:
+    document(acme, "Old", ["impeller one"], author="Ada Lovelace; Charles Babbage", language="en")
+    document(acme, "New", ["impeller two"], author="ada lovelace", language="de")
+    document(acme, "Far", ["impeller three"], author="", language="")
+
+    def titles(filters: SearchFilters) -> set[str]:
+        return {hit.title for hit in ask(acme, "impeller", filters=filters).hits}
+
+    assert titles(SearchFilters(authors=("Ada Lovelace",))) == {"Old", "New"}
+    assert titles(SearchFilters(authors=("Charles Babbage",))) == {"Old"}
+    assert titles(SearchFilters(languages=("de", "fr"))) == {"New"}
+    assert titles(SearchFilters(authors=("Ada Lovelace",), languages=("en",))) == {"Old"}
+    assert titles(SearchFilters(authors=("Ada",))) == set()
+    facets = ask(acme, "impeller").facets
+    assert [(f.value, f.count) for f in facets.languages] == [("de", 1), ("en", 1)]
+    assert {f.value for f in facets.authors} == {"Ada Lovelace; Charles Babbage", "ada lovelace"}
+    for facet in facets.authors:
+        assert titles(SearchFilters(authors=(facet.value,)))
+
+
 def test_facets_count_the_results(acme: Organization) -> None:
     document(acme, "A", ["impeller one", "impeller two"], dated=date(2020, 1, 1))
     document(acme, "B", ["impeller three"], dated=date(2023, 1, 1), media_type="text/plain")
