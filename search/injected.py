@@ -38,7 +38,7 @@ _TAKES_OVER = (
     r"\b(?:ignora(?:d|r)?|olvida(?:d|r)?|dimentica(?:re|te)?|ignorate)\b[^.!?\n]{0,40}\b(?:instrucci|istruzion|regla|regole)\w*",
     r"\b(?:negeer|vergeet)\b[^.!?\n]{0,40}\b(?:aanwijzing|instructie|opdracht)\w*",
     # what belongs to a chat template, or to our own prompt
-    r"<\|[a-z_]{3,20}\|>|\[/?INST\]|<</?SYS>>|\"role\"\s*:\s*\"(?:system|assistant|developer)\"",
+    r"<\|[a-z_]{3,20}\|>|\[/?INST\]|<</?SYS>>",
     r"^[ \t]*</?(?:system|instructions?|passages?|prompt|assistant|user)>[ \t]*$",
     r"^[ \t>#*-]*(?:passage|source) *[\[(]\d{1,3}[\])][^\n]{0,80}:[ \t]*$",
     r"^[ \t>#*=-]*(?:end|start|begin(?:ning)?) of (?:the )?(?:passages?|context|prompt|instructions)\b",
@@ -54,6 +54,7 @@ _TAKES_OVER = (
 )
 """One of these is enough, also for what follows in its paragraph."""
 _PLAIN = (
+    r"\"role\"\s*:\s*\"(?:system|developer)\"",
     rf"\binstead of (?:an |the |your )?(?:answer|reply|response|answering),? (?:only |just )?{_SAY}\b",
     r"\b(?:list|reveal|show|print|include|output)\b[^.!?\n]{0,20}\b(?:all|any|the) other (?:documents|passages|files)\b",
     r"\bdecode (?:this|the following)\b[^.!?\n]{0,30}\bdo (?:what|as) it says\b",

@@ -145,7 +145,7 @@ class Evidence:
             score = self._overlap(wanted, have, to_the_point=0.0 if heads else 0.25)
             if score > best:
                 best, span = score, spans[i]
-            if i + 1 < len(spans):
+            if i + 1 < len(spans) and not text[spans[i][1] : spans[i + 1][0]].strip():
                 pair = self._overlap(wanted, have | found[i + 1]) - 0.15
                 if pair > best and spans[i + 1][1] - spans[i][0] <= 800:
                     best, span = pair, (spans[i][0], spans[i + 1][1])
