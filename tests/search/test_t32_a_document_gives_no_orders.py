@@ -68,7 +68,9 @@ def test_no_quotation_reaches_over_an_order() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("id", ["plain-override", "system-message", "every-question", "german", "polite"])
+@pytest.mark.parametrize(
+    "id", ["plain-override", "system-message", "every-question", "german", "polite", "in-the-title"]
+)
 def test_the_model_reads_no_order_and_one_that_obeys_is_not_believed(
     acme: Organization, clean_index: None, models: Runtime, generator: ScriptedGenerator, id: str
 ) -> None:
