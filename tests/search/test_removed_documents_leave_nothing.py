@@ -11,6 +11,7 @@ from django.core.files.storage import default_storage
 
 from search import conversations, corpus
 from search.citations import Citation
+from search.conflicts import Said
 from search.conversations import Asker
 from search.events import AnswerCompleted, SourcesFound, UsageCounted
 from search.index import open_index
@@ -81,13 +82,15 @@ def test_an_answer_under_way_does_not_bring_a_removed_document_back(acme: Organi
     )
     corpus.remove_document(acme, gone.id)
 
-    end = AnswerCompleted("answered", "impeller [1] [2]", cited, UsageCounted(1, 1))
+    conflict = tuple(Said(f"{citation.n} vanes", citation) for citation in cited)
+    end = AnswerCompleted("answered", "impeller [1] [2]", cited, UsageCounted(1, 1), conflicts=(conflict,))
     assert conversations.keep_answer(acme, turn, end, sources) is True
 
     assert residue(acme, gone.id)["citations"] == 0
     shown = conversations.get_turn(asker, turn.id)
     assert [c["document_id"] for c in shown.citations] == [str(kept.id)]
     assert [s["document_id"] for s in shown.sources] == [str(kept.id)]
+    assert shown.conflicts == [], "one side alone is no conflict"
 
 
 def test_removing_twice_is_removing_once(acme: Organization) -> None:
