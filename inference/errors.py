@@ -63,6 +63,14 @@ class LoadingFailed(NotReady):
     hint = "The operator finds the cause in the log of the process that holds the models, and restarts it."
 
 
+class ServiceAway(NotReady):
+    """The service, or what stands before it, broke off a request that had reached it: a proxy that answers for it (502, 503,
+    504), a connection that ended. The request itself may be the cause."""
+
+    code = "service_away"
+    hint = "Try again in a few seconds; if it persists, see whether the inference service runs."
+
+
 class EngineStopped(InferenceError):
     """The engine was stopped or its thread died while the request was under way."""
 

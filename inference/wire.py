@@ -229,6 +229,12 @@ def error_to_json(error: InferenceError) -> Json:
     return {"error": body}
 
 
+def is_error_of_ours(body: Any) -> bool:
+    """Whether a response's body is an error in the words of our own service."""
+    given = body.get("error") if isinstance(body, dict) else None
+    return isinstance(given, dict) and str(given.get("code")) in _ERRORS
+
+
 def error_from_json(body: Any, status: int) -> InferenceError:
     """The error behind a response, whoever sent it: by our code, else by the HTTP status."""
     given = body.get("error") if isinstance(body, dict) else None

@@ -36,7 +36,7 @@ LONGEST_BACK_OFF = timedelta(minutes=5)
 FINAL_CODES = frozenset({"unsupported", "encrypted", "malformed", "empty", "bomb", "too_many_pages"})
 """Failures that the same bytes will always have; they are not tried again."""
 
-OUTAGES = frozenset({"index_away", "storage_away"})
+OUTAGES = frozenset({"index_away", "models_away", "storage_away"})
 """Reasons of an interruption; a job that ends for so many keeps the last as its failure."""
 
 Status, Stage = IngestionJob.Status, IngestionJob.Stage

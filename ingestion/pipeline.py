@@ -26,7 +26,7 @@ from django.utils import timezone
 
 from inference import runtime
 from inference.embedder import Embedder
-from inference.errors import InferenceError, NotReady
+from inference.errors import EngineStopped, InferenceError, NotReady, Overloaded, ServiceAway
 from ingestion import files, jobs, titles
 from ingestion.ahead import ReadAhead, Reading, StillBeingRead
 from ingestion.chunking import chunk
@@ -44,6 +44,7 @@ CHUNK_TOKENS = 200
 LONGEST_PATH = 200  # characters; the embedder reads 256 tokens in all
 PROGRESS_SECONDS = 0.5
 MODELS_WAIT_SECONDS = 2.0
+MODELS_AWAY = "The models do not answer."
 AGAIN = "It is tried again by itself; if it stays so, tell the operator of this installation."
 TURN_SECONDS = 60.0
 """After so long a worker ends its turn between two jobs, so that what else it was asked for, such as a sweep, is done."""
@@ -115,14 +116,17 @@ def _attempt_together(readings: Sequence[Reading], ahead: ReadAhead) -> list[Rea
         members = [_member(reading, embedder) for reading in readings]
         together = Together(members, embedder=embedder, ahead=ahead, progress_seconds=PROGRESS_SECONDS)
         together.run()
-    except (LeaseLost, Stopping, NotReady):
-        pass
-    except IndexAway as error:  # each by itself would find that out once more
-        logger.warning("files that went together: the index is away: %s", error)
+    except (ServiceAway, EngineStopped, IndexAway) as error:  # each by itself would find that out once more
+        logger.warning("files that went together: %s", error)
+        code, message = (
+            ("index_away", error.message) if isinstance(error, IndexAway) else ("models_away", MODELS_AWAY)
+        )
         for reading in readings:
             if together is None or reading not in together.ended:
-                _let_go(reading.lease, code="index_away", message=error.message, remedy=AGAIN)
+                _let_go(reading.lease, code=code, message=message, remedy=AGAIN)
         return list(readings)
+    except (LeaseLost, Stopping, NotReady, Overloaded):
+        pass
     except Exception:
         logger.warning("files that went together go on one by one", exc_info=True)
     return [] if together is None else together.ended
@@ -147,8 +151,13 @@ def _attempt(job: Lease | Reading, ahead: ReadAhead) -> None:
         logger.info("job %s is no longer ours", lease.job_id)
     except Stopping:
         _put_back(lease, 0)
+    except (ServiceAway, EngineStopped) as error:
+        logger.warning("job %s: the models are away: %s", lease.job_id, error)
+        _let_go(lease, code="models_away", message=MODELS_AWAY, remedy=AGAIN)
     except NotReady:
         _put_back(lease, MODELS_WAIT_SECONDS)
+    except Overloaded as error:
+        _put_back(lease, error.retry_after_s)
     except IngestionFailure as failure:
         logger.info("job %s: %s", lease.job_id, failure.code)
         lease.fail(code=failure.code, message=str(failure), remedy=failure.remedy)

@@ -20,10 +20,12 @@ from inference.errors import (
     LoadingFailed,
     NotReady,
     Overloaded,
+    ServiceAway,
 )
 from inference.request import Delta, Finished, FinishReason, GenerationEvent, Usage
 from inference.routes import Remote
 
+GATEWAY_FAILURES = frozenset({502, 503, 504})
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
 MAX_LINE = 4 << 20
 MAX_REFUSAL = 64 << 10
@@ -49,16 +51,22 @@ def unreachable(error: Exception) -> NotReady:
 
 
 def ask(client: httpx.Client, path: str, body: wire.Json | None = None) -> Any:
-    """The JSON that the server answers. Raises ``NotReady`` for one that does not, and as :func:`checked` does."""
+    """The JSON that the server answers. Raises ``NotReady`` for one that is not reached, ``ServiceAway`` where the request
+    was broken off, and as :func:`checked` does."""
     try:
         return checked(client.request("GET" if body is None else "POST", path, json=body))
-    except httpx.TransportError as error:
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise unreachable(error) from error
+    except httpx.TransportError as error:
+        raise ServiceAway(f"The inference service broke off ({type(error).__name__}).") from error
 
 
 def checked(response: httpx.Response) -> Any:
-    """The body of a good response. Raises the error that a bad one stands for."""
+    """The body of a good response. Raises the error that a bad one stands for: ``ServiceAway`` where it is not our service
+    that says so."""
     body = _json(response.content)
+    if response.status_code in GATEWAY_FAILURES and not wire.is_error_of_ours(body):
+        raise ServiceAway(f"The inference service answered {response.status_code}.")
     if response.is_error:
         raise wire.error_from_json(body, response.status_code)
     return body
