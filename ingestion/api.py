@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from ingestion import bundles, deletion, jobs, pace, progress, uploads
-from ingestion.reception import UploadParser, refuse_early
+from ingestion.reception import ReceivesAFile, refuse_early
 from ingestion.serializers import (
     STATUSES,
     ArchiveSerializer,
@@ -48,10 +48,9 @@ _KEY = OpenApiParameter(
 
 
 @method_decorator(_HIDES_PASSWORD, name="dispatch")
-class Documents(APIView):
+class Documents(ReceivesAFile):
     """All documents of the key's organisation."""
 
-    parser_classes = [UploadParser]
     required_scopes = {"GET": "read", "POST": "write"}
 
     @extend_schema(
@@ -105,11 +104,8 @@ class Documents(APIView):
         return _answer(asker.organization, document.id, status=202)
 
 
-class Archives(APIView):
+class Archives(ReceivesAFile):
     """Zips of documents."""
-
-    parser_classes = [UploadParser]
-    required_scopes = {"POST": "write"}
 
     @extend_schema(
         operation_id="documents_create_from_archive",

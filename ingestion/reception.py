@@ -11,14 +11,17 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
-from rest_framework.exceptions import ParseError
+from rest_framework.authentication import get_authorization_header
+from rest_framework.exceptions import ParseError, PermissionDenied
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
+from rest_framework.views import APIView
 
 from ingestion.intake import IntakeHandler
 from ingestion.refusals import UploadRefused, refuse_full_queue, refuse_too_large
-from tenants.authentication import Credential
+from tenants.authentication import Credential, credential_of_session
 from tenants.models import Organization
+from tenants.permissions import HasScope
 
 MULTIPART_OVERHEAD = 64 * 1024
 
@@ -67,11 +70,8 @@ def receives_a_file(refused: Callable[[Any, UploadRefused, str], HttpResponse]) 
 
 
 class UploadParser(MultiPartParser):
-    """Multipart whose file goes straight into the storage of the organisation of the asker's key.
-
-    A session's request is read before the asker is known, since the check of its token looks at the form; its file goes
-    by Django's own way, over a temporary file.
-    """
+    """Multipart whose file goes straight into the storage of the organisation of the asker's key. (What comes with a session
+    was read before: :class:`ReceivesAFile`.)"""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         request: Request = parser_context["request"]
@@ -86,3 +86,38 @@ class UploadParser(MultiPartParser):
             raise ParseError("The file did not come whole.") from error
         finally:
             handler.discard()
+
+
+class ReceivesAFile(APIView):
+    """A view of the API that takes a file by POST, from a key or from the session of a signed-in person.
+
+    A session's body is read by the check of its token, which looks at the form, before the view is asked. So what cookies
+    and headers tell is held against the request before that, and its file, too, goes straight into the storage.
+    """
+
+    parser_classes = [UploadParser]
+    required_scopes = {"POST": "write"}
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if request.method != "POST" or not _comes_with_a_session(request):
+            super().initial(request, *args, **kwargs)
+            return
+        asker = credential_of_session(request._request.user, request._request.session)
+        if self.required_scopes["POST"] not in asker.scopes:
+            raise PermissionDenied(HasScope.message, code=HasScope.code)
+        refuse_early(request, asker.organization)
+        handler = IntakeHandler(asker.organization)
+        request._request.upload_handlers = [handler]
+        try:
+            super().initial(request, *args, **kwargs)
+        except UnreadablePostError as error:
+            raise ParseError("The file did not come whole.") from error
+        finally:
+            handler.discard()
+
+
+def _comes_with_a_session(request: Request) -> bool:
+    sent = get_authorization_header(request).split()
+    by_key = bool(sent) and sent[0].lower() == b"bearer"
+    user = getattr(request._request, "user", None)
+    return not by_key and user is not None and user.is_authenticated

@@ -121,13 +121,19 @@ class MemberSessionAuthentication(SessionAuthentication):
         if signed_in is None:
             return None
         user = signed_in[0]
-        membership = _membership_of_session(user, request.session)
-        if membership is None:
-            raise PermissionDenied(
-                "Open a page of an organisation that you belong to first.", code="no_organization"
-            )
-        scopes = ROLE_SCOPES.get(membership.role, frozenset())
-        return user, Credential(organization=membership.organization, scopes=scopes, user=user)
+        return user, credential_of_session(user, request.session)
+
+
+def credential_of_session(user: Any, session: Any) -> Credential:
+    """What a signed-in person may do in the organisation that the session visited last. Raises ``PermissionDenied`` without
+    one. Whether the request is the person's own (CSRF) is not asked."""
+    membership = _membership_of_session(user, session)
+    if membership is None:
+        raise PermissionDenied(
+            "Open a page of an organisation that you belong to first.", code="no_organization"
+        )
+    scopes = ROLE_SCOPES.get(membership.role, frozenset())
+    return Credential(organization=membership.organization, scopes=scopes, user=user)
 
 
 def _membership_of_session(user: Any, session: Any) -> Membership | None:

@@ -19,6 +19,7 @@ from search.models import Document
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 from tests.ingestion.corpus_of_acme import POLICY, upload
+from tests.ingestion.long_queues import queue_files
 from tests.ingestion.ready_for_work import storage
 
 pytestmark = [pytest.mark.django_db]
@@ -169,5 +170,70 @@ def test_files_of_other_fields_are_not_kept(
     acme: Organization, api: Callable[..., Client], storage: Path
 ) -> None:
     response = api(acme, "read", "write").post(API, {"other": SimpleUploadedFile("a.txt", LARGE)})
+    assert response.status_code == 400
+    assert stored(storage) == 0
+
+
+@pytest.fixture
+def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No byte of a body may be read."""
+
+    def read(*_: Any, **__: Any) -> bytes:
+        raise AssertionError("the body was read")
+
+    monkeypatch.setattr("django.core.handlers.wsgi.WSGIRequest.read", read)
+    monkeypatch.setattr(TemporaryUploadedFile, "__init__", read)
+    monkeypatch.setattr(intake.Intake, "write", read)
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("path", [API, f"{API}/archive"])
+def test_a_session_that_may_not_upload_is_refused_before_the_file_is_read(
+    path: str, acme: Organization, bob_client: Client
+) -> None:
+    response = post(bob_client, path, LARGE)
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "missing_scope")
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("path", [API, f"{API}/archive"])
+def test_a_session_beyond_the_limits_is_refused_before_the_file_is_read(
+    path: str, acme: Organization, alice_client: Client, settings: Any
+) -> None:
+    settings.ENV = settings.ENV.model_copy(update={"max_upload_mb": 1})
+    response = post(alice_client, path, LARGE)
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")
+    settings.ENV = settings.ENV.model_copy(update={"max_upload_mb": 100, "max_queued_files": 1})
+    queue_files(acme, 1)
+    response = post(alice_client, path, LARGE)
+    assert (response.status_code, response.json()["error"]["code"]) == (429, "queue_full")
+
+
+@pytest.mark.usefixtures("untouched")
+def test_nobody_is_refused_before_the_file_is_read(acme: Organization, client: Client) -> None:
+    assert post(client, API, LARGE).status_code == 401
+
+
+def test_the_file_of_a_session_is_written_once(
+    acme: Organization,
+    alice_client: Client,
+    storage: Path,
+    received: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_copy(*_: Any, **__: Any) -> None:
+        raise AssertionError("a second copy was made")
+
+    monkeypatch.setattr(TemporaryUploadedFile, "__init__", no_copy)
+    assert post(alice_client, API, LARGE).status_code == 202
+    assert isinstance(received[0], StoredUpload)
+    assert stored(storage) == 1
+
+
+def test_a_session_whose_upload_breaks_off_leaves_nothing(
+    acme: Organization, alice_client: Client, storage: Path
+) -> None:
+    body = encode_multipart(BOUNDARY, {"file": SimpleUploadedFile("a.txt", LARGE)})
+    response = alice_client.generic("POST", API, body[: len(body) // 2], MULTIPART_CONTENT)
     assert response.status_code == 400
     assert stored(storage) == 0
