@@ -226,7 +226,6 @@ CELERY_BEAT_SCHEDULE = {
         "task": "ingestion.sweep",
         "schedule": float(ENV.sweep_seconds),
         # One is sent again and again; of those that a worker comes to late, the last few are enough.
-        "options": {"expires": max(60.0, 2.0 * ENV.sweep_seconds)},
     }
 }
 CELERY_TASK_IGNORE_RESULT = True

@@ -10,6 +10,7 @@ import logging
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -55,6 +56,7 @@ __all__ = [
     "enqueue",
     "interrupt_expired",
     "keep_password",
+    "messages_waiting",
     "renew_all",
     "retry",
     "wake_workers",
@@ -194,6 +196,21 @@ def deletions_cut_off(
         ).select_related("organization")
         found = {job.document_id: job.organization for job in marked}
     return [(organization, document_id) for document_id, organization in found.items()]
+
+
+def messages_waiting() -> int:
+    """How many messages lie with the broker, to be taken; 0 where it cannot tell."""
+    from celery import current_app
+
+    try:
+        with current_app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=2)
+            channel: Any = connection.default_channel
+            queue = channel.queue_declare(current_app.conf.task_default_queue, passive=True)
+            return int(queue.message_count)
+    except Exception as error:  # each transport has its own for a queue that is not there yet
+        logger.info("the broker does not say how many messages wait (%s)", error)
+        return 0
 
 
 def wake_workers(count: int = 1) -> None:

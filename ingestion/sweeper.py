@@ -6,9 +6,11 @@ It is what makes a lost message, a killed worker or a broker that was down harml
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.utils import timezone
 
 from ingestion import child, deletion, files, index_counts, jobs, publishing, receipts
@@ -21,14 +23,26 @@ LEFT_OVERS_EVERY = timedelta(hours=1)
 """How often a process looks for what killed processes left; the first time at its first sweep."""
 
 _looked_at: datetime | None = None
+_swept_at = float("-inf")
+
+
+def sweep_if_due() -> int:
+    """:func:`sweep`, unless this process has just made one: of many that were asked for behind a long file one is enough."""
+    global _swept_at
+    if time.monotonic() - _swept_at < settings.ENV.sweep_seconds / 2:
+        return 0
+    _swept_at = time.monotonic()
+    return sweep()
 
 
 def sweep(*, clock: Callable[[], datetime] = timezone.now) -> int:
-    """Takes expired leases back and sends a wake-up for each due job, up to eight; returns how many. Ends deletions
-    that were cut off, and now and then removes whatever else killed processes left."""
+    """Takes expired leases back and sends a wake-up for each due job, up to eight, as far as they are not there yet; returns
+    how many. Ends deletions that were cut off, and now and then removes whatever else killed processes left."""
     jobs.interrupt_expired(clock=clock)
     due, _ = jobs.due_in(clock=clock)
     count = min(due, MOST_WAKE_UPS)
+    if count:
+        count -= min(count, jobs.messages_waiting())
     if count:
         jobs.wake_workers(count)
     deletion.finish_deletions(clock=clock)

@@ -1,5 +1,9 @@
-"""Celery's tasks: wake-ups that carry nothing. Losing one loses nothing, the sweeper sends another. So an old one is
-dropped: behind a busy worker they would only become many."""
+"""Celery's tasks: wake-ups that carry nothing. Losing one loses nothing, the sweeper sends another.
+
+None expires: the clocks of sender and worker would have to agree, and where they do not, every message would be dropped. That
+they do not pile up behind a long file is seen to otherwise: a sweep sends no more than are missing, one that has just been
+made is not made again, and a worker that goes from wake-up to wake-up sweeps between them.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,16 @@ from django.db import close_old_connections
 
 from ingestion import pipeline, sweeper
 
-WAKE_UP_SECONDS = 120.0
-"""Age at which a wake-up is dropped: more than clocks of two machines may be apart."""
 
-
-@shared_task(name="ingestion.wake_up", ignore_result=True, expires=WAKE_UP_SECONDS)
+@shared_task(name="ingestion.wake_up", ignore_result=True)
 def wake_up() -> int:
-    """Works for a minute, or until no job is due; returns how many were worked on."""
+    """Works for a minute, or until no job is due; returns how many were worked on. Sweeps where that is due."""
     close_old_connections()
     try:
-        return pipeline.work_for_a_turn()
+        worked = pipeline.work_for_a_turn()
+        if worked:
+            sweeper.sweep_if_due()
+        return worked
     finally:
         close_old_connections()
 
@@ -25,4 +29,4 @@ def wake_up() -> int:
 @shared_task(name="ingestion.sweep", ignore_result=True)
 def sweep() -> int:
     """Sends wake-ups for what nobody works on; the beat process asks for it. Returns how many."""
-    return sweeper.sweep()
+    return sweeper.sweep_if_due()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import wait
-from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from celery import current_app
 from django.conf import settings as django_settings
-from django.utils import timezone
 
-from ingestion import jobs, pipeline
+from ingestion import jobs, pipeline, sweeper, tasks
 from ingestion.ahead import ReadAhead, Reading
 from ingestion.jobs import Lease
 from ingestion.models import IngestionJob
@@ -101,13 +100,68 @@ def test_a_file_that_takes_long_is_still_passed_when_its_turn_is_over(
     assert queued("ready") >= 2
 
 
-def test_messages_that_nobody_comes_to_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def broker() -> Path:
+    """The folder of messages, empty."""
     folder = Path(current_app.conf.broker_transport_options["data_folder_in"])
     for message in folder.iterdir():
         message.unlink()
+    return folder
+
+
+def test_no_message_depends_on_two_clocks(broker: Path) -> None:
     jobs.wake_workers()
-    (sent,) = folder.iterdir()
-    expires = json.loads(sent.read_text())["headers"]["expires"]
-    assert timedelta(0) < datetime.fromisoformat(expires) - timezone.now() < timedelta(minutes=5)
-    sweep: dict[str, Any] = django_settings.CELERY_BEAT_SCHEDULE["sweep"]
-    assert sweep["schedule"] < sweep["options"]["expires"] <= 4 * sweep["schedule"]
+    (sent,) = broker.iterdir()
+    headers = json.loads(sent.read_text())["headers"]
+    assert (headers["expires"], headers["eta"]) == (None, None)
+    asked: dict[str, Any] = django_settings.CELERY_BEAT_SCHEDULE["sweep"]
+    assert "options" not in asked
+
+
+def test_a_sweep_sends_only_the_wake_ups_that_are_missing(queued: Any, broker: Path) -> None:
+    assert jobs.messages_waiting() == 0
+    jobs.wake_workers(3)
+    assert jobs.messages_waiting() == 3
+    assert sweeper.sweep() == sweeper.MOST_WAKE_UPS - 3
+    assert sweeper.sweep() == 0
+    assert jobs.messages_waiting() == len(list(broker.iterdir())) == sweeper.MOST_WAKE_UPS
+
+
+def test_a_broker_that_is_away_says_nothing(queued: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any, **__: Any) -> Any:
+        raise OSError("no broker")
+
+    app: Any = current_app
+    monkeypatch.setattr(app._get_current_object(), "connection_for_write", away)
+    assert jobs.messages_waiting() == 0
+
+
+@pytest.fixture
+def swept(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with each sweep that is made, which sends one wake-up."""
+    made: list[int] = []
+
+    def sweep() -> int:
+        made.append(1)
+        return 1
+
+    monkeypatch.setattr(sweeper, "sweep", sweep)
+    monkeypatch.setattr(sweeper, "_swept_at", float("-inf"))
+    return made
+
+
+def test_of_many_sweeps_one_is_made(swept: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [tasks.sweep() for _ in range(5)] == [1, 0, 0, 0, 0]
+    monkeypatch.setattr(sweeper, "_swept_at", time.monotonic() - django_settings.ENV.sweep_seconds)
+    assert tasks.sweep() == 1
+    assert len(swept) == 2
+
+
+def test_a_worker_that_goes_from_wake_up_to_wake_up_sweeps_between(
+    swept: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "work_for_a_turn", lambda: 0)
+    assert (tasks.wake_up(), len(swept)) == (0, 0)
+    monkeypatch.setattr(pipeline, "work_for_a_turn", lambda: 3)
+    assert [tasks.wake_up() for _ in range(3)] == [3, 3, 3]
+    assert len(swept) == 1
