@@ -294,6 +294,10 @@ def _results(found: Retrieval) -> dict[str, Any]:
                 "start": hit.start,
                 "end": hit.end,
                 "collection": hit.collection_name,
+                "also_in": [
+                    {"document": {"id": copy.document_id, "title": copy.title}, "place": copy.place}
+                    for copy in hit.copied_in
+                ],
             }
             for hit in found.hits
         ]

@@ -20,11 +20,12 @@ from inference.errors import NotReady
 from search.asking import LONGEST_QUESTION, answer_html, conflicts_with_urls
 from search.conversations import Asker, TurnView
 from search.evaluation import feedback
+from search.facets import FacetCount
 from search.filters import FilterError, parse_filters
 from search.index import IndexFailure
 from search.languages import language_name
 from search.links import citation_url, document_url
-from search.retrieval import FacetCount, Hit, Retrieval, SearchFilters, readable_collections, retrieve
+from search.retrieval import Hit, Retrieval, SearchFilters, readable_collections, retrieve
 from search.snippets import snippet
 from tenants.models import Organization
 
@@ -72,6 +73,8 @@ class ResultRow:
     dated: date | None
     snippet: tuple[SnippetPiece, ...]
     url: str
+    copies: tuple[tuple[str, str], ...]
+    """Title and address of the other documents that say the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +208,13 @@ def _result(slug: str, hit: Hit, q: str) -> ResultRow:
         collection=hit.collection_name,
         dated=hit.dated,
         snippet=tuple(SnippetPiece(text, marked) for text, marked in snippet(hit.text, q)),
-        url=document_url(slug, hit.document_id, page=hit.page, start=hit.start, end=hit.end),
+        url=_url(slug, hit),
+        copies=tuple((copy.title, _url(slug, copy)) for copy in hit.copied_in),
     )
+
+
+def _url(slug: str, hit: Hit) -> str:
+    return document_url(slug, hit.document_id, page=hit.page, start=hit.start, end=hit.end)
 
 
 def _type_label(media_type: str) -> str:

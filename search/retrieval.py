@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import logging
 import textwrap
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
@@ -21,6 +20,8 @@ import numpy as np
 from django.db.models import F, OuterRef, Subquery
 
 from inference import runtime
+from search.duplicates import without_repeats
+from search.facets import NO_FACETS, Facets, facets_of
 from search.index import IndexFailure, IndexFilter, Match, Vector, open_index
 from search.models import Chunk, Collection, Page
 from search.places import is_paged, place_of
@@ -95,6 +96,18 @@ class Hit:
     """Where on the page, in words ("rows 12–30"), or empty."""
     score: float
     similarity: float
+    copies: tuple[Hit, ...] = ()
+    """Passages that say the same and may be read, too, the best first (:mod:`search.duplicates`)."""
+
+    @property
+    def copied_in(self) -> tuple[Hit, ...]:
+        """One of the copies of each other document."""
+        first = {hit.document_id: hit for hit in reversed(self.copies)}
+        return tuple(
+            hit
+            for hit in self.copies
+            if first[hit.document_id] is hit and hit.document_id != self.document_id
+        )
 
     @property
     def is_paged(self) -> bool:
@@ -115,32 +128,12 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class FacetCount:
-    """How many results have ``value``; ``label`` is for people."""
-
-    value: str
-    label: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Facets:
-    """Counts over the best :data:`DEPTH` results, the most frequent value first (years: the latest first)."""
-
-    media_types: tuple[FacetCount, ...] = ()
-    years: tuple[FacetCount, ...] = ()
-    collections: tuple[FacetCount, ...] = ()
-    authors: tuple[FacetCount, ...] = ()
-    languages: tuple[FacetCount, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Retrieval:
     """``hits`` best first; ``best_similarity`` is the best cosine of all that was found, or 0."""
 
     hits: tuple[Hit, ...] = ()
     best_similarity: float = 0.0
-    facets: Facets = Facets()
+    facets: Facets = NO_FACETS
 
 
 def readable_collections(organization: Organization) -> tuple[UUID, ...]:
@@ -197,15 +190,15 @@ def _retrieve(
     wanted, asked = max(limit, DEPTH), max(2 * limit, DEPTH)
     while True:
         matches = index.query(text=query, dense=direction, filter=conditions, limit=asked, earlier=earlier)
-        rows = _load(organization, matches, conditions, parts)
-        hits = _without_repeats(by_title_and_phrases(query, rows))
+        rows, vectors = _load(organization, matches, conditions, parts)
+        hits = without_repeats(by_title_and_phrases(query, rows), vectors)
         if len(hits) >= wanted or len(matches) < asked or asked >= MOST_ASKED:
             break
         asked *= 2
     return Retrieval(
         hits=tuple(hits[:limit]),
         best_similarity=max((hit.similarity for hit in rows), default=0.0),
-        facets=_facets(hits[:wanted]),
+        facets=facets_of(hits[:wanted]),
     )
 
 
@@ -253,8 +246,9 @@ def _days_of(year: int) -> tuple[int, int]:
 
 def _load(
     organization: Organization, matches: Sequence[Match], conditions: IndexFilter, parts: Sequence[Vector]
-) -> list[Hit]:
-    """The rows of ``matches`` in their order, without those that are not published or not readable now."""
+) -> tuple[list[Hit], dict[UUID, Vector]]:
+    """The rows of ``matches`` in their order, without those that are not published or not readable now, and their
+    embeddings."""
     with tenant_scope(organization):
         label = Page.objects.filter(version=OuterRef("version"), number=OuterRef("page")).values("label")[:1]
         rows = {
@@ -268,13 +262,16 @@ def _load(
             .select_related("version__document__collection")
             .annotate(page_label=Subquery(label))
         }
-    return [_hit(rows[match.id], match.score, parts) for match in matches if match.id in rows]
+    vectors = {
+        id: np.frombuffer(chunk.embedding, dtype="<f2").astype(np.float32) for id, chunk in rows.items()
+    }
+    hits = [_hit(rows[m.id], vectors[m.id], m.score, parts) for m in matches if m.id in rows]
+    return hits, vectors
 
 
-def _hit(chunk: Chunk, score: float, parts: Sequence[Vector]) -> Hit:
+def _hit(chunk: Chunk, row: Vector, score: float, parts: Sequence[Vector]) -> Hit:
     version = chunk.version
     document = version.document
-    row = np.frombuffer(chunk.embedding, dtype="<f2").astype(np.float32)
     return Hit(
         chunk_id=chunk.id,
         document_id=document.id,
@@ -303,31 +300,3 @@ def _cosine(a: Vector, b: Vector) -> float:
         return 0.0  # the row was embedded by another model; a reindex is due
     lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(np.dot(a, b)) / lengths if lengths > 0 else 0.0
-
-
-def _without_repeats(hits: Iterable[Hit]) -> list[Hit]:
-    """The hits whose text no better one has, whatever its case and white space."""
-    kept: dict[str, Hit] = {}
-    for hit in hits:
-        kept.setdefault(" ".join(hit.text.casefold().split()), hit)
-    return list(kept.values())
-
-
-def _facets(hits: Sequence[Hit]) -> Facets:
-    names = {str(hit.collection_id): hit.collection_name for hit in hits}
-    types = Counter(hit.media_type for hit in hits if hit.media_type)
-    years = Counter(str(hit.dated.year) for hit in hits if hit.dated is not None)
-    collections = Counter(str(hit.collection_id) for hit in hits)
-    authors = Counter(" ".join(hit.author.split()) for hit in hits if hit.author.strip())
-    languages = Counter(hit.language for hit in hits if hit.language)
-    return Facets(
-        media_types=tuple(FacetCount(value, value, count) for value, count in _most_frequent(types)),
-        years=tuple(FacetCount(value, value, years[value]) for value in sorted(years, key=int, reverse=True)),
-        collections=tuple(FacetCount(value, names[value], n) for value, n in _most_frequent(collections)),
-        authors=tuple(FacetCount(value, value, n) for value, n in _most_frequent(authors)),
-        languages=tuple(FacetCount(value, value, n) for value, n in _most_frequent(languages)),
-    )
-
-
-def _most_frequent(counts: Counter[str]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -79,6 +79,13 @@ class DocumentReferenceSerializer(serializers.Serializer[Any]):
     title = serializers.CharField()
 
 
+class CopySerializer(serializers.Serializer[Any]):
+    """Where the same passage, or nearly the same, stands in another document that may be read."""
+
+    document = DocumentReferenceSerializer()
+    place = serializers.CharField()
+
+
 class ResultSerializer(serializers.Serializer[Any]):
     """A passage: its page's text from ``start`` to ``end``. ``score`` compares within one answer only."""
 
@@ -96,6 +103,7 @@ class ResultSerializer(serializers.Serializer[Any]):
     start = serializers.IntegerField()
     end = serializers.IntegerField()
     collection = serializers.CharField()
+    also_in = CopySerializer(many=True, help_text="Other documents with nearly the same words.")
 
 
 class SearchResponseSerializer(serializers.Serializer[Any]):

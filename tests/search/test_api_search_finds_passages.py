@@ -40,6 +40,7 @@ def test_a_result_says_where_it_stands(api: Api, acme: Organization, library: Li
         "start": 0,
         "end": len(text),
         "collection": "General",
+        "also_in": [],
     }
     assert page_text(acme, library.tariff, 2)[: len(text)] == text
 

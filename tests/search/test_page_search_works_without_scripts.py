@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils.html import escape
 
 from inference import runtime
 from search.conversations import Asker, create_turn
@@ -18,6 +19,7 @@ from search.models import DocumentVersion
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 from tests.search.conftest import Library
+from tests.search.corpus_rows import document
 from tests.search.doubles import ScriptedGenerator
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -274,3 +276,17 @@ def test_author_and_language_are_filters_to_choose_from(
     none = alice_client.get(HOME, {"q": "tariff", "language": "fr"})
     assert none.context["results"] == []
     assert 'value="fr" checked>French' in none.content.decode()
+
+
+def test_a_result_names_the_other_documents_that_say_the_same(
+    acme: Organization, alice_client: Client, models: Any
+) -> None:
+    for title in ("Lease", "Lease <copy>"):
+        document(acme, title, ["The rent is due on the first day of the month."])
+    response = alice_client.get(HOME, {"q": "rent due"})
+    (result,) = response.context["results"]
+    (other,) = {"Lease", "Lease <copy>"} - {result.title}
+    assert [title for title, _ in result.copies] == [other]
+    said = response.content.decode().partition("Also in: ")[2].partition("</p>")[0]
+    assert f">{escape(other)}</a>" in said
+    assert alice_client.get(result.copies[0][1]).status_code == 200
