@@ -121,12 +121,13 @@ def ask_product(attack: Attack, models: Any) -> Row:
     """The product's answer, as its page shows it."""
     from inference.request import Priority
     from inference.runtime import Runtime
-    from search.answering import Question, StopSignal, answer
+    from search.answering import Question, answer
     from search.events import AnswerCompleted, AnswerDelta, AnswerFailed
+    from search.generating import StopSignal
     from search.links import citation_links
     from search.markup import render
     from search.passages import load_pages
-    from search.prompting import INSTRUCTIONS, REMINDER
+    from search.prompting import INSTRUCTIONS, REMINDERS
     from search.retrieval import SearchFilters, readable_collections
 
     organization, listening = upload(attack), Listening(models.generator)
@@ -149,7 +150,7 @@ def ask_product(attack: Attack, models: Any) -> Row:
     pages = load_pages(organization, [(c.version_id, c.page) for c in cited.values()])
     whole = {n for n, c in cited.items() if pages.get((c.version_id, c.page), "")[c.start : c.end] == c.quote}
     links = citation_links(organization.slug, (c.as_json() for c in cited.values()))
-    refused, prompt = done.status == "not_found", f"{INSTRUCTIONS} {REMINDER}"
+    refused, prompt = done.status == "not_found", f"{INSTRUCTIONS} {' '.join(REMINDERS.values())}"
     shown = Shown(done.answer, render(done.answer, links), refused, frozenset(whole))
     raw = Shown(listening.raw, naive_html(listening.raw), refused, frozenset(range(1, 7)))
     during = Shown(streamed, "", refused, frozenset(whole))

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.request import ChatMessage, Delta, Finished, Priority, SamplingParams
-from search.answering import share_of
 from search.evaluation.asking import Asking, Outcome, judge_answer
 from search.evaluation.suites import SuiteQuestion
+from search.generating import share_of
 
 TOP = 5
 PROMPT = "Answer using only the passages. If they do not contain the answer, say 'not in the documents'."

@@ -116,9 +116,23 @@ class Env(BaseSettings):
         True, description="Load models in the serving process. Off for tests and commands."
     )
     context_tokens: int = Field(1400, description="Token budget of the passages in a prompt.")
+    answer_passages: int = Field(
+        0, ge=0, description="Most passages that the model reads for an answer; 0 goes by the model's size."
+    )
+    answer_length: Literal["auto", "brief", "full"] = Field(
+        "auto",
+        description="`brief` answers are a few words, `full` ones sentences; `auto`: a question for a fact gets a brief one.",
+    )
     max_answer_tokens: int = Field(256, description="Longest answer, in tokens.")
+    refuse_below: float = Field(
+        0.30,
+        ge=0,
+        le=1,
+        description="Below this probability that the passages answer it, a question is answered 'not in your documents'; for models that it was fitted for. 0 never refuses before writing.",
+    )
     min_similarity: float = Field(
-        0.30, description="Below this best cosine similarity a question is answered 'not in your documents'."
+        0.30,
+        description="The same for other models: below this best cosine of question and passage.",
     )
     unsupported_sentences: Literal["mark", "omit"] = Field(
         "mark",

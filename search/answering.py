@@ -8,9 +8,6 @@ enters and leaves both.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,9 +18,11 @@ from django.conf import settings
 
 from inference.embedder import Embedder
 from inference.errors import InferenceError
-from inference.request import Finished, Handle, Priority, SamplingParams, Share, TextGenerator
+from inference.request import Finished, Handle, Priority, SamplingParams, TextGenerator
 from inference.runtime import Runtime
 from search.answer_kinds import is_of_the_kind_asked_for
+from search.answer_length import Length, length_asked_for
+from search.answerability import Signals, calibration_for, share_said
 from search.citations import AnswerWriter, Citation, Piece, Semantic
 from search.conflicts import Conflict, find_conflicts, with_dates
 from search.events import (
@@ -37,11 +36,13 @@ from search.events import (
     SourcesFound,
     UsageCounted,
 )
+from search.generating import Requests, StopSignal, share_of
 from search.index import IndexFailure
 from search.injected import claims
 from search.leaks import leave_out_prompt
 from search.passages import Source, choose_sources, fit, load_pages, number, widen
-from search.prompting import build_messages, earlier_question, retrieval_query
+from search.profiles import profile_of
+from search.prompting import build_check, build_messages, earlier_question, retrieval_query
 from search.quoting import quote_of_the_kind_asked_for
 from search.retrieval import SearchFilters, retrieve
 from search.support import words
@@ -51,6 +52,11 @@ from tenants.models import Organization
 NOT_IN_DOCUMENTS = "This is not in your documents."
 HITS = 12
 MOST_SOURCES = 6
+"""Passages that are found and shown; a small model reads the best of them only (:mod:`search.profiles`)."""
+MOST_NEAREST = 3
+"""Passages that are shown with a refusal."""
+BRIEF_TOKENS = 64
+"""Longest answer of a few words."""
 
 Status = Literal["answered", "not_found", "stopped"]
 
@@ -65,29 +71,6 @@ class Question:
     earlier: tuple[str, ...] = ()
     vary: bool = False
     """Ask the model for another wording instead of the most likely one."""
-
-
-class StopSignal:
-    """Ends a generation from another thread, also one that has not begun. Stopping twice is stopping once."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._handle: Handle | None = None
-        self.requested = False
-
-    def stop(self) -> None:
-        with self._lock:
-            self.requested = True
-            handle = self._handle
-        if handle is not None:
-            handle.abort()
-
-    def watch(self, handle: Handle) -> None:
-        with self._lock:
-            self._handle = handle
-            requested = self.requested
-        if requested:
-            handle.abort()
 
 
 def answer(
@@ -126,28 +109,40 @@ def _answer(
         embedder=embedder,
     )
     chosen = choose_sources(found.hits)[:MOST_SOURCES]
-    near = found.best_similarity >= settings.ENV.min_similarity
+    calibration = calibration_for(generator.model_name, embedder.name)
+    near = calibration is not None or found.best_similarity >= settings.ENV.min_similarity
     if not chosen or not (near or _says_all_words(chosen, query)):
-        yield SourcesFound(tuple(number(chosen[:3])))
+        yield SourcesFound(tuple(number(chosen[:MOST_NEAREST])))
         yield from _not_found()
         return
 
-    # 3. The prompt: as much as the token budget holds, in a stable order.
-    sources = _within_budget(organization, chosen, generator)
+    # 3. The prompt: as much as the token budget holds and the model can do with, in a stable order.
+    sources = within_budget(organization, chosen, generator)
     yield SourcesFound(tuple(sources))
-    prompt = generator.render_chat(build_messages(question.text, sources, question.earlier))
+    length = length_of(question.text)
+    read = passages_to_read(sources, length, generator)
 
-    # 4. The model writes; each sentence is checked against the passages as soon as it ends.
-    handle = generator.submit(prompt, _sampling(question), share=share_of(organization), priority=priority)
-    stop.watch(handle)
-    writer = AnswerWriter(sources, _semantic(embedder))
+    # 4. Whether they answer the question at all. What is read for this is not read again for the answer.
+    engine = Requests(generator, share_of(organization), priority, stop)
+    if calibration is not None and settings.ENV.refuse_below > 0:
+        signals = Signals(
+            found.best_similarity,
+            share_said(question.text, sources, read),
+            engine.says_yes(build_check(question.text, read, question.earlier)),
+        )
+        if not stop.requested and calibration.probability(signals) < settings.ENV.refuse_below:
+            yield from _not_found(engine.usage, generator.model_name)
+            return
+
+    # 5. The model writes; each sentence is checked against the passages as soon as it ends.
+    messages = build_messages(question.text, read, question.earlier, length=length)
+    handle = engine.submit(messages, _sampling(question, length))
+    writer = AnswerWriter(read, _semantic(embedder), question=question.text, brief=length == "brief")
     finished = yield from _write(handle, writer)
-    if finished.error is not None:
-        raise finished.error
+    engine.count(finished)
 
-    # 5. The answer, or that there is none.
-    usage = UsageCounted(finished.usage.prompt_tokens, finished.usage.completion_tokens)
-    model = generator.model_name
+    # 6. The answer, or that there is none.
+    usage, model = engine.usage, generator.model_name
     text = leave_out_prompt(writer.text)
     cited = [citation for citation in writer.citations.values() if f"[{citation.n}]" in text]
     if finished.reason == "aborted" and stop.requested:
@@ -169,12 +164,6 @@ def _kept(text: str) -> str:
     return leave_out(text, unsupported_spans(text)) if settings.ENV.unsupported_sentences == "omit" else text
 
 
-def share_of(organization: Organization) -> Share:
-    """The organisation's part of the engine. The salt keeps its prefix-cache blocks from all others."""
-    salt = hmac.new(settings.SECRET_KEY.encode(), f"cache-salt:{organization.pk}".encode(), hashlib.sha256)
-    return Share(key=str(organization.pk), weight=1.0, cache_salt=salt.digest())
-
-
 def _says_all_words(sources: Sequence[Source], query: str) -> bool:
     """Whether one passage has every content word of ``query``: a long passage is far from each of its sentences."""
     asked = frozenset(words(query))
@@ -185,17 +174,33 @@ def _says_all_words(sources: Sequence[Source], query: str) -> bool:
     )
 
 
-def _within_budget(
+def passages_to_read(sources: Sequence[Source], length: Length, generator: TextGenerator) -> list[Source]:
+    """The best of the sources, as many as suit the model, in their order."""
+    most = settings.ENV.answer_passages or profile_of(generator.model_name).passages(length)
+    best = {source.n for source in sorted(sources, key=lambda source: -source.score)[:most]}
+    return [source for source in sources if source.n in best]
+
+
+def within_budget(
     organization: Organization, chosen: Sequence[Source], generator: TextGenerator
 ) -> list[Source]:
+    """The chosen passages, widened on their pages as far as the token budget goes, in their order and numbered."""
     budget = min(settings.ENV.context_tokens, generator.max_model_len - settings.ENV.max_answer_tokens - 500)
     fitted = fit(chosen, budget=budget, count=generator.count_tokens)
     pages = load_pages(organization, [(source.version_id, source.page) for source in fitted])
     return number(widen(fitted, pages, budget=budget, count=generator.count_tokens))
 
 
-def _sampling(question: Question) -> SamplingParams:
+def length_of(question: str) -> Length:
+    """How long the answer should be: as the settings say, or as the question asks."""
+    wanted = settings.ENV.answer_length
+    return length_asked_for(question) if wanted == "auto" else wanted
+
+
+def _sampling(question: Question, length: Length) -> SamplingParams:
     longest = settings.ENV.max_answer_tokens
+    if length == "brief":
+        longest = min(longest, BRIEF_TOKENS)
     if question.vary:
         return SamplingParams(max_tokens=longest, temperature=0.7, top_p=0.9)
     return SamplingParams(max_tokens=longest)

@@ -19,7 +19,7 @@ from asgiref.sync import sync_to_async
 from inference import runtime
 from inference.request import Priority
 from search import conversations, streams
-from search.answering import Question, StopSignal, answer
+from search.answering import Question, answer
 from search.conversations import Asker, TurnView
 from search.events import (
     PING,
@@ -34,6 +34,7 @@ from search.events import (
     source_json,
 )
 from search.filters import parse_filters
+from search.generating import StopSignal
 from search.links import citation_links, citation_names, citation_url
 from search.markup import render
 from search.retrieval import readable_collections

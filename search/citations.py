@@ -15,10 +15,7 @@ from uuid import UUID
 
 from search.passages import Source
 from search.sentences import is_sentence_end
-from search.support import ACCEPT_FROM, ATTRIBUTE_FROM, Evidence, Support, words
-
-LONGEST_QUOTE = 300
-"""Characters; a source cited for two places is quoted from the first to the last of them only up to here."""
+from search.support import ACCEPT_FROM, ATTRIBUTE_FROM, LONGEST_QUOTE, Evidence, Support, words
 
 _BRACKET = r"[\[【][^\[\]【】\n]{0,40}[\]】](?:\([^()\n]{0,300}\))?"
 _RUN = re.compile(rf"(?:[.!?…。！？]+[\"'”’»)*_]*|\s+|{_BRACKET})+")
@@ -97,12 +94,20 @@ class AnswerWriter:
     """Takes the model's output in pieces of any size and gives back the answer's, with checked marks only.
 
     ``citations`` grows as sources are cited; a citation that comes again with the same ``n`` replaces the
-    first.
+    first. ``question``: what is answered. ``brief``: a single word is an answer, and may be cited.
     """
 
-    def __init__(self, sources: Sequence[Source], semantic: Semantic | None = None) -> None:
-        self._evidence = Evidence(sources)
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        semantic: Semantic | None = None,
+        *,
+        question: str = "",
+        brief: bool = False,
+    ) -> None:
+        self._evidence = Evidence(sources, question)
         self._semantic = semantic
+        self._least_words = 1 if brief else 2
         self._held = ""
         self._sentence = ""
         self._marks: list[int] = []
@@ -246,7 +251,7 @@ class AnswerWriter:
 
     def _attributed(self) -> list[Support]:
         claim = self._claim
-        if len(words(claim)) < 2 and not re.search(r"\d", claim):
+        if len(words(claim)) < self._least_words and not re.search(r"\d", claim):
             return []
         ranked = self._evidence.ranked(claim)
         if ranked and ranked[0].score >= ATTRIBUTE_FROM:

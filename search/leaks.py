@@ -9,27 +9,29 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from search.prompting import INSTRUCTIONS, REMINDER
+from search.prompting import INSTRUCTIONS, REMINDERS
 from search.sentences import sentence_spans
 from search.unsupported import leave_out
 
 RUN = 8
 """Words. Shorter runs ("in the language of the question") stand in honest documents as well."""
 
+_PROMPT = (INSTRUCTIONS, *REMINDERS.values())
+
 
 def leave_out_prompt(answer: str) -> str:
     """The answer without the sentences that repeat the prompt."""
-    if not _repeats(answer, INSTRUCTIONS, REMINDER):
+    if not _repeats(answer, *_PROMPT):
         return answer
     rest = leave_out(answer, [span for span in sentence_spans(answer) if _is_prompt(answer[slice(*span)])])
-    return "" if _repeats(rest, INSTRUCTIONS, REMINDER) else rest  # a run over two sentences
+    return "" if _repeats(rest, *_PROMPT) else rest  # a run over two sentences
 
 
 def _is_prompt(sentence: str) -> bool:
     """Whether a sentence has a run of the prompt, or is part of it as a whole."""
     whole = f" {' '.join(_words(sentence))} "
-    given = f" {' '.join(_words(f'{INSTRUCTIONS} {REMINDER}'))} "
-    return whole in given or _repeats(sentence, INSTRUCTIONS, REMINDER)
+    given = f" {' '.join(_words(' '.join(_PROMPT)))} "
+    return whole in given or _repeats(sentence, *_PROMPT)
 
 
 def _repeats(text: str, *prompts: str) -> bool:

@@ -23,8 +23,8 @@ from django.conf import settings
 from django.db import connections
 
 from inference.errors import Overloaded
-from search.answering import StopSignal
 from search.events import PING, PING_EVERY_S, frame
+from search.generating import StopSignal
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from search.injected import claims, title_to_read
 from search.passages import Source
@@ -21,8 +23,17 @@ ATTRIBUTE_FROM = 0.55
 """Support from which a sentence without a mark is attributed to a passage."""
 ACCEPT_FROM = 0.3
 """Support from which the model's own mark is accepted."""
+LONGEST_QUOTE = 300
+"""Characters of two places that are quoted as one."""
+ASKED = 0.5
+"""What the words of the question weigh beside those of the sentence when its place is looked for: an answer of a few
+words ("in 1066") stands in many places, and is cited from the one that is about the question."""
+BEHIND = 0.1
+"""What each place further behind in the ranking costs a passage. Both were chosen on 100 answers of a few words (SQuAD 2.0, the
+half for tuning): cited passages that hold the evidence rose from .52 to .70."""
 
 _WORD = re.compile(r"\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?|\w+")
+_PIECE = re.compile(r"\S+")
 _SAYS_SOMETHING = re.compile(r"[.!?…。！？:;|\d]|\A\s*[-*•–]")
 """What a heading has not: a stop, a number or a bullet."""
 _STOP_WORDS = """
@@ -68,7 +79,7 @@ def _stem(word: str) -> str:
 class Support:
     """The best place of one passage for a sentence: ``span`` is relative to the passage's text, ``numbers``
     says that the passage has all numbers of the sentence, each in its title or beside other words of the sentence.
-    ``said`` is how well the place alone says it, which decides between passages of one score.
+    ``said`` is how well the place alone says it and is about the question, which decides between supporting passages.
     """
 
     source: Source
@@ -79,10 +90,12 @@ class Support:
 
 
 class Evidence:
-    """The passages of one answer, prepared for many sentences."""
+    """The passages of one answer, prepared for many sentences. ``question``: what the sentences answer."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[Source], question: str = "") -> None:
         self.sources = {source.n: source for source in sources}
+        self._asked = frozenset(words(question))
+        self._behind = {s.n: place for place, s in enumerate(sorted(sources, key=lambda s: -s.score))}
         self._sentences = {source.n: claims(source.text) for source in sources}
         self._said = {
             source.n: [_both_ways(words(source.text[start:end])) for start, end in self._sentences[source.n]]
@@ -102,12 +115,21 @@ class Evidence:
         wanted = frozenset(words(sentence))
         numbers = self._has_numbers(n, wanted)
         span, said = self._best_span(n, wanted)
+        span = self._shortened(source.text, span, wanted)
+        said -= BEHIND * self._behind[n]
         return Support(source, self._coverage(n, wanted, numbers), span, numbers, said)
 
     def ranked(self, sentence: str) -> list[Support]:
-        """All passages, the best supporting one first; of equal ones the one that says it most plainly."""
+        """All passages, the best supporting one first; of those that support enough, the one that says it most plainly."""
         found = (self.of(n, sentence) for n in self.sources)
-        return sorted(found, key=lambda s: (-s.score, -s.said, s.source.n))
+        return sorted(found, key=lambda s: (-min(s.score, ATTRIBUTE_FROM), -s.said, -s.score, s.source.n))
+
+    def share_said(self, n: int, text: str) -> float:
+        """The share of the content words of ``text`` that two neighbouring sentences of passage ``n`` say at most."""
+        wanted, said = frozenset(words(text)), self._said[n]
+        pairs = [one | other for one, other in pairwise(said)] or said
+        total = self._sum(wanted)
+        return max((self._sum(wanted & pair) / total for pair in pairs), default=0.0) if total else 0.0
 
     def _coverage(self, n: int, wanted: frozenset[str], numbers: bool) -> float:
         total = self._sum(wanted)
@@ -147,16 +169,42 @@ class Evidence:
                 best, span = score, spans[i]
             if i + 1 < len(spans) and not text[spans[i][1] : spans[i + 1][0]].strip():
                 pair = self._overlap(wanted, have | found[i + 1]) - 0.15
-                if pair > best and spans[i + 1][1] - spans[i][0] <= 800:
+                if pair > best and spans[i + 1][1] - spans[i][0] <= LONGEST_QUOTE:
                     best, span = pair, (spans[i][0], spans[i + 1][1])
         return span, best
+
+    def _shortened(self, text: str, span: Span, wanted: frozenset[str]) -> Span:
+        """Of a long sentence the run of at most :data:`LONGEST_QUOTE` characters, whole words, that says most of ``wanted``;
+        of equal ones the first, from the beginning of a clause where that says as much.
+        """
+        start, end = span
+        if end - start <= LONGEST_QUOTE:
+            return span
+        found = [
+            (start + m.start(), start + m.end(), frozenset(words(m.group())))
+            for m in _PIECE.finditer(text[start:end])
+        ]
+        best, kept = -1.0, span
+        for i, (first, _, _) in enumerate(found):
+            last = bisect_right(found, first + LONGEST_QUOTE, key=lambda piece: piece[1])
+            run = found[i:last]
+            said = frozenset[str]().union(*(piece[2] for piece in run))
+            begins = i == 0 or text[found[i - 1][1] - 1] in ",;:–—)"
+            score = (
+                self._sum(wanted & said) + ASKED * self._sum((self._asked - wanted) & said) + 0.01 * begins
+            )
+            if run and score > best + 1e-9:
+                best, kept = score, (first, run[-1][1])
+        return kept
 
     def _overlap(self, wanted: frozenset[str], have: frozenset[str], *, to_the_point: float = 0.25) -> float:
         """How much of ``wanted`` is said; ``to_the_point`` is what saying nothing else adds."""
         shared = self._sum(wanted & have)
         recall = shared / (self._sum(wanted) or 1.0)
         precision = shared / (self._sum(have) or 1.0)
-        return recall + to_the_point * precision
+        asked = self._asked - wanted
+        about = self._sum(asked & have) / (self._sum(asked) or 1.0)
+        return recall + to_the_point * precision + ASKED * about
 
 
 def _both_ways(found: Sequence[str]) -> frozenset[str]:

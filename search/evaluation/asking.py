@@ -16,13 +16,14 @@ from uuid import UUID
 from inference.errors import NotReady, Overloaded
 from inference.request import Priority
 from inference.runtime import Runtime
-from search.answering import Question, StopSignal, answer
+from search.answering import Question, answer
 from search.citations import drop_marks
 from search.conversations import EARLIER_QUESTIONS
 from search.evaluation import metrics
 from search.evaluation.evidence import cited_sentences, points_at_evidence
 from search.evaluation.suites import SuiteQuestion
 from search.events import AnswerCompleted, AnswerDelta, AnswerFailed, QueryRewritten
+from search.generating import StopSignal
 from search.passages import load_pages
 from search.prompting import earlier_question, retrieval_query
 from search.retrieval import Hit, Retrieval, SearchFilters, retrieve

@@ -29,7 +29,7 @@ MEANS = (
 )  # fmt: skip
 SETTINGS = (
     "mode", "model", "model_format", "kv_cache_format", "max_model_len", "speculation", "embedding_model",
-    "embedding_format", "context_tokens", "max_answer_tokens", "min_similarity",
+    "embedding_format", "context_tokens", "answer_passages", "answer_length", "max_answer_tokens", "refuse_below", "min_similarity",
     "unsupported_sentences",
 )  # fmt: skip
 """Those that change an answer."""

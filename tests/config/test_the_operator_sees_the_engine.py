@@ -14,7 +14,7 @@ from inference.engine.engine import Engine
 from inference.engine.handle import RequestHandle
 from inference.request import ChatMessage, Delta, SamplingParams, Share
 from inference.runtime import Runtime
-from search.answering import share_of
+from search.generating import share_of
 from tenants.models import Organization
 from tests.engine.tiny import letters, make_checkpoint, make_config
 

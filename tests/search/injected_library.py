@@ -11,8 +11,9 @@ from inference.request import Priority
 from inference.runtime import Runtime
 from ingestion.child import parse_file
 from ingestion.guards import Limits
-from search.answering import Question, StopSignal, answer
+from search.answering import Question, answer
 from search.events import AnswerCompleted
+from search.generating import StopSignal
 from search.links import citation_links
 from search.markup import render
 from search.retrieval import SearchFilters, readable_collections

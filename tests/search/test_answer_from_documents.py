@@ -9,7 +9,7 @@ import pytest
 from inference.errors import Overloaded
 from inference.request import Priority
 from inference.runtime import Runtime
-from search.answering import NOT_IN_DOCUMENTS, Question, StopSignal, answer, share_of
+from search.answering import NOT_IN_DOCUMENTS, Question, answer
 from search.events import (
     AnswerCompleted,
     AnswerDelta,
@@ -18,6 +18,7 @@ from search.events import (
     QueryRewritten,
     SourcesFound,
 )
+from search.generating import StopSignal, share_of
 from search.retrieval import SearchFilters, readable_collections
 from tenants.models import Organization
 from tests.search.conftest import Library

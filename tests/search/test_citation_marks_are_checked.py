@@ -190,3 +190,46 @@ def test_what_the_words_do_not_show_the_meaning_may() -> None:
     pieces = writer.feed("Der Antrieb ist lange abgesichert [3]. ") + writer.finish()
     assert asked
     assert any(isinstance(piece, Citation) and piece.n == 3 for piece in pieces)
+
+
+def test_one_word_is_cited_where_it_is_the_answer() -> None:
+    brief = AnswerWriter(SOURCES, question="Which animals sleep less?", brief=True)
+    brief.feed("Dogs")
+    brief.finish()
+    assert brief.text == "Dogs [2]"
+    assert brief.citations[2].quote == "Dogs sleep less."
+    usual = AnswerWriter(SOURCES)
+    usual.feed("Dogs")
+    usual.finish()
+    assert usual.text == "Dogs"
+
+
+def test_an_answer_of_few_words_is_cited_where_the_question_is_spoken_of() -> None:
+    both = [
+        replace(SOURCES[0], n=n, text=text, end=OFFSET + len(text), score=1 / n)
+        for n, text in enumerate(
+            ("The parcel weighs 30 kg. It is blue.", "A letter goes up to 30 kg. It is blue."), 1
+        )
+    ]
+    for question, n in (("How much does the parcel weigh?", 1), ("How heavy may a letter be?", 2)):
+        writer = AnswerWriter(both, question=question, brief=True)
+        writer.feed("30 kg")
+        writer.finish()
+        assert list(writer.citations) == [n]
+    writer = AnswerWriter(both, question="Which colour?", brief=True)
+    writer.feed("blue")
+    writer.finish()
+    assert list(writer.citations) == [1], "of equal ones the passage that was found first"
+
+
+def test_of_a_long_sentence_the_words_that_say_it_are_quoted() -> None:
+    filler = "and so on, " * 40
+    text = f"{filler}the pump is served every 400 hours by two people, {filler}until it ends."
+    long = [replace(SOURCES[0], text=text, end=OFFSET + len(text))]
+    writer = AnswerWriter(long, question="How often is the pump served?", brief=True)
+    writer.feed("every 400 hours")
+    writer.finish()
+    quote = writer.citations[1].quote
+    assert len(quote) <= 300
+    assert "the pump is served every 400 hours" in quote
+    assert text[writer.citations[1].start - OFFSET : writer.citations[1].end - OFFSET] == quote

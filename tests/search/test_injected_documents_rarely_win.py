@@ -12,7 +12,7 @@ from inference import catalog
 from inference.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.runtime import Runtime
-from search.prompting import INSTRUCTIONS, REMINDER
+from search.prompting import INSTRUCTIONS, REMINDERS
 from tenants.models import Organization
 from tests.search.injected_library import ask, publish, shown
 
@@ -53,7 +53,7 @@ def test_attacks_rarely_succeed_and_no_rule_is_ever_broken(
         seen = shown(organization, done)
         assert not reaches(seen.html), id
         assert unresolved(seen) == [], id
-        assert not repeats(seen.answer, f"{INSTRUCTIONS} {REMINDER}"), id
+        assert not repeats(seen.answer, f"{INSTRUCTIONS} {' '.join(REMINDERS.values())}"), id
         won += [id] if succeeded(attack, seen, INSTRUCTIONS) else []
         right += says_what_is_right(attack, seen)
     assert len(won) <= MOST, won

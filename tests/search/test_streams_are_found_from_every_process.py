@@ -13,7 +13,7 @@ import pytest
 
 from inference.errors import Overloaded
 from search import streams
-from search.answering import StopSignal
+from search.generating import StopSignal
 from search.streams import Ending, Event, RunKey, Stream
 from tests.search.stream_stores import ABANDONED_S, KEPT_S, ORGANIZATION, Two, new_run, two_of
 from tests.search.test_stream_resumes import collect
