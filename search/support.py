@@ -101,6 +101,10 @@ class Evidence:
             source.n: [_both_ways(words(source.text[start:end])) for start, end in self._sentences[source.n]]
             for source in sources
         }
+        self._states = {  # a heading that asks is about the question, but says nothing
+            source.n: [not source.text[:end].endswith("?") for _, end in self._sentences[source.n]]
+            for source in sources
+        }
         self._words = {n: frozenset[str]().union(*said) for n, said in self._said.items()}
         self._titles = {
             source.n: _numbers(frozenset(words(title_to_read(source.title)))) for source in sources
@@ -161,14 +165,15 @@ class Evidence:
         if not spans:
             return (0, len(text)), 0.0
         found = self._said[n]
+        about = [have & self._asked if self._states[n][i] else frozenset() for i, have in enumerate(found)]
         best, span = -1.0, spans[0]
         for i, have in enumerate(found):
             heads = i + 1 < len(spans) and not _SAYS_SOMETHING.search(text[slice(*spans[i])])
-            score = self._overlap(wanted, have, to_the_point=0.0 if heads else 0.25)
+            score = self._overlap(wanted, have, about[i], to_the_point=0.0 if heads else 0.25)
             if score > best:
                 best, span = score, spans[i]
-            if i + 1 < len(spans) and not text[spans[i][1] : spans[i + 1][0]].strip():
-                pair = self._overlap(wanted, have | found[i + 1]) - 0.15
+            if i + 1 < len(spans):
+                pair = self._overlap(wanted, have | found[i + 1], about[i] | about[i + 1]) - 0.15
                 if pair > best and spans[i + 1][1] - spans[i][0] <= LONGEST_QUOTE:
                     best, span = pair, (spans[i][0], spans[i + 1][1])
         return span, best
@@ -197,14 +202,22 @@ class Evidence:
                 best, kept = score, (first, run[-1][1])
         return kept
 
-    def _overlap(self, wanted: frozenset[str], have: frozenset[str], *, to_the_point: float = 0.25) -> float:
-        """How much of ``wanted`` is said; ``to_the_point`` is what saying nothing else adds."""
+    def _overlap(
+        self,
+        wanted: frozenset[str],
+        have: frozenset[str],
+        about: frozenset[str],
+        *,
+        to_the_point: float = 0.25,
+    ) -> float:
+        """How much of ``wanted`` is said, and of the other words of the question by ``about``; ``to_the_point`` is what saying
+        nothing else adds.
+        """
         shared = self._sum(wanted & have)
         recall = shared / (self._sum(wanted) or 1.0)
         precision = shared / (self._sum(have) or 1.0)
-        asked = self._asked - wanted
-        about = self._sum(asked & have) / (self._sum(asked) or 1.0)
-        return recall + to_the_point * precision + ASKED * about
+        asked = self._sum(about - wanted) / (self._sum(self._asked - wanted) or 1.0)
+        return recall + to_the_point * precision + ASKED * asked
 
 
 def _both_ways(found: Sequence[str]) -> frozenset[str]:
