@@ -69,6 +69,7 @@ bench-peers:  ## Installs the engines that ours is measured against, each in an 
 soak: .venv/dev.stamp  ## Mixed traffic for 20 minutes (SOAK_MINUTES), then 100 kills of each kind (SOAK_KILLS).
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.faults
+	TESSERA_TEST_MOMENTS=all $(BIN)/pytest tests/faults/test_kills_at_each_moment.py
 
 gpu: .venv/dev.stamp  ## Runs the checks that need a CUDA device; says so when there is none.
 	$(BIN)/python -m benchmarks.gpu

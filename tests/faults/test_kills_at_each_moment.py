@@ -1,11 +1,14 @@
 """A worker that is killed (SIGKILL) at each of the worst moments loses nothing, doubles nothing and leaves nothing behind.
 
 One installation in the embedded layout goes through all moments; each time the process kills itself there, another is
-started, the act comes to its end, and the product is stopped and judged from outside.
+started, the act comes to its end, and the product is stopped and judged from outside. A run takes :data:`AT_ONCE` moments by
+chance, ``TESSERA_TEST_MOMENTS=all`` (``make soak``) all of them.
 """
 
 from __future__ import annotations
 
+import os
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +24,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 DIES_WITHIN_S = 120.0
 STILL_S = 120.0
+AT_ONCE = 4
+ALL = os.environ.get("TESSERA_TEST_MOMENTS") == "all"
+CHOSEN = list(MOMENTS) if ALL else random.SystemRandom().sample(list(MOMENTS), AT_ONCE)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +49,7 @@ def wait_for_its_own_kill(layout: Layout, pid: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("number", "name"), list(enumerate(MOMENTS)), ids=[*MOMENTS])
+@pytest.mark.parametrize(("number", "name"), list(enumerate(CHOSEN)), ids=CHOSEN)
 def test_nothing_is_lost_doubled_or_left(layout: Layout, sender: Sender, number: int, name: str) -> None:
     if "serve" not in layout.pids:
         layout.start("serve")
