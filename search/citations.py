@@ -236,9 +236,9 @@ class AnswerWriter:
         kept: dict[int, Support] = {}
         for n in marks if words(self._claim) else ():
             support = self._evidence.of(n, self._claim)
-            if support.score < ACCEPT_FROM or not support.numbers:
+            if support.score < ACCEPT_FROM or not support.literal:
                 better = self._attributed()
-                if not better and not (support.numbers and self._means(support.source)):
+                if not better and not (support.literal and self._means(support.source)):
                     continue
                 support = better[0] if better else support
             kept.setdefault(support.source.n, support)
@@ -256,7 +256,7 @@ class AnswerWriter:
         ranked = self._evidence.ranked(claim)
         if ranked and ranked[0].score >= ATTRIBUTE_FROM:
             return ranked[:1]
-        near = [s for s in ranked[:2] if s.score >= SEMANTIC_WORDS_FROM and s.numbers]
+        near = [s for s in ranked[:2] if s.score >= SEMANTIC_WORDS_FROM and s.literal]
         return [s for s in near if self._means(s.source)][:1] if len(words(claim)) > 2 else []
 
     def _means(self, source: Source) -> bool:

@@ -26,10 +26,11 @@ INSTRUCTIONS = (
 to most when offered the words, and wrote a number and often no sentence when asked for passage numbers. So sentences are
 attributed by :mod:`search.citations`, and an answer that no passage supports is none."""
 REMINDERS: dict[Length, str] = {
-    "brief": "Answer in a few words.",
+    "brief": "Give only the answer, as short as possible, in the words of the passages.",
     "full": "Answer in one or two complete sentences.",
 }
-"""Behind the question, so that what stands before it is the same for both."""
+"""Between the passages and the question, which comes last. Behind the question the model heeds it less: token F1 .35 instead of .44
+(60 questions of XQuAD, for tuning, two passages), in sentences .29 instead of .32 (40 of CLAP NQ, three passages)."""
 CHECK = "Can this question be answered from the passages alone? Answer yes or no."
 """Of four wordings the one whose yes and no told answerable questions best from others (.68 of the area under the curve;
 .66 to .67)."""
@@ -78,24 +79,26 @@ def build_messages(
     """The messages for the model. ``sources`` are numbered and fit the budget; ``earlier`` are the questions
     of the conversation so far, oldest first, of which the last two are shown.
     """
-    return _messages(question, sources, earlier, REMINDERS[length])
+    asked = f"{REMINDERS[length]}\n{_earlier(earlier)}Question: {harmless(question)}"
+    return _messages(sources, asked)
 
 
 def build_check(question: str, sources: Sequence[Source], earlier: Sequence[str]) -> list[ChatMessage]:
-    """Asks whether the passages answer; what stands before the last line is the same as in the messages for an answer."""
-    return _messages(question, sources, earlier, CHECK)
+    """Asks whether the passages answer; up to the end of the passages it is the same as the messages for an answer."""
+    return _messages(sources, f"{_earlier(earlier)}Question: {harmless(question)}\n{CHECK}")
 
 
-def _messages(
-    question: str, sources: Sequence[Source], earlier: Sequence[str], reminder: str
-) -> list[ChatMessage]:
+def _earlier(earlier: Sequence[str]) -> str:
+    return "".join(f"Earlier question: {harmless(q)[:LONGEST_HISTORY]}\n" for q in earlier[-2:])
+
+
+def _messages(sources: Sequence[Source], asked: str) -> list[ChatMessage]:
     passages = "\n\n".join(
         f"Passage [{source.n}], {', '.join(filter(None, map(_in_a_line, (title_to_read(source.title), source.place if source.is_paged else ''))))}:\n"
         f"{quoted(source.text)}"
         for source in sources
     )
-    before = "".join(f"Earlier question: {harmless(q)[:LONGEST_HISTORY]}\n" for q in earlier[-2:])
     return [
         ChatMessage("system", INSTRUCTIONS, public=True),
-        ChatMessage("user", f"{passages}\n\n{before}Question: {harmless(question)}\n{reminder}"),
+        ChatMessage("user", f"{passages}\n\n{asked}"),
     ]

@@ -33,6 +33,11 @@ BEHIND = 0.1
 half for tuning): cited passages that hold the evidence rose from .52 to .70."""
 
 _WORD = re.compile(r"\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?|\w+")
+_NAME = re.compile(r"(?<=[\w,;:)'’] )(?:[A-Z][\w-]*[a-zà-ÿ][\w'’-]*|[A-Z]{2,}\b)")
+"""A word with a capital letter in the midst of a sentence. Of 619 cited sentences of answers (SQuAD 2.0, CLAP NQ, for tuning) 11 have
+a name that neither passage nor question has: 6 of these answers are wrong."""
+_GERMAN = re.compile(r"\b(?:der|die|das|und|ist|sind|nicht|ein|eine|wird|werden|für|mit|von)\b")
+_OWNER = re.compile(r"['’]s?\Z")
 _PIECE = re.compile(r"\S+")
 _SAYS_SOMETHING = re.compile(r"[.!?…。！？:;|\d]|\A\s*[-*•–]")
 """What a heading has not: a stop, a number or a bullet."""
@@ -69,6 +74,7 @@ def words(text: str) -> list[str]:
 def _stem(word: str) -> str:
     if any(c.isdigit() for c in word):
         return word.replace(",", "")
+    word = _OWNER.sub("", word)
     for ending in ("ing", "ed", "es", "en", "er", "s", "e"):
         if word.endswith(ending) and len(word) - len(ending) >= 4:
             return word[: -len(ending)]
@@ -77,15 +83,16 @@ def _stem(word: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """The best place of one passage for a sentence: ``span`` is relative to the passage's text, ``numbers``
-    says that the passage has all numbers of the sentence, each in its title or beside other words of the sentence.
+    """The best place of one passage for a sentence: ``span`` is relative to the passage's text, ``literal``
+    says that the passage has all numbers of the sentence, each in its title or beside other words of the sentence, and all
+    names that the question does not have.
     ``said`` is how well the place alone says it and is about the question, which decides between supporting passages.
     """
 
     source: Source
     score: float
     span: Span
-    numbers: bool
+    literal: bool
     said: float
 
 
@@ -117,11 +124,11 @@ class Evidence:
         """The support of passage ``n`` for ``sentence``, with the best one or two sentences of it."""
         source = self.sources[n]
         wanted = frozenset(words(sentence))
-        numbers = self._has_numbers(n, wanted)
+        literal = self._has_numbers(n, wanted) and self._has_names(n, sentence)
         span, said = self._best_span(n, wanted)
         span = self._shortened(source.text, span, wanted)
         said -= BEHIND * self._behind[n]
-        return Support(source, self._coverage(n, wanted, numbers), span, numbers, said)
+        return Support(source, self._coverage(n, wanted, literal), span, literal, said)
 
     def ranked(self, sentence: str) -> list[Support]:
         """All passages, the best supporting one first; of those that support enough, the one that says it most plainly."""
@@ -135,12 +142,12 @@ class Evidence:
         total = self._sum(wanted)
         return max((self._sum(wanted & pair) / total for pair in pairs), default=0.0) if total else 0.0
 
-    def _coverage(self, n: int, wanted: frozenset[str], numbers: bool) -> float:
+    def _coverage(self, n: int, wanted: frozenset[str], literal: bool) -> float:
         total = self._sum(wanted)
         if not total:
             return 0.0
         score = self._sum(wanted & (self._words[n] | self._titles[n])) / total
-        return score if numbers else min(score * 0.6, ATTRIBUTE_FROM - 0.01)
+        return score if literal else min(score * 0.6, ATTRIBUTE_FROM - 0.01)
 
     def _has_numbers(self, n: int, wanted: frozenset[str]) -> bool:
         plain = wanted - (numbers := _numbers(wanted))
@@ -150,6 +157,12 @@ class Evidence:
             any(number in said and c >= enough for said, c in zip(self._said[n], common, strict=True))
             for number in numbers - self._titles[n]
         )
+
+    def _has_names(self, n: int, sentence: str) -> bool:
+        if _GERMAN.search(sentence):  # where every noun is written like a name
+            return True
+        known = self._words[n] | self._asked | frozenset(words(title_to_read(self.sources[n].title)))
+        return all(word in known for name in _NAME.findall(sentence) for word in words(name))
 
     def _sum(self, of: frozenset[str]) -> float:
         return sum(self._weigh(word) for word in of)
@@ -172,7 +185,7 @@ class Evidence:
             score = self._overlap(wanted, have, about[i], to_the_point=0.0 if heads else 0.25)
             if score > best:
                 best, span = score, spans[i]
-            if i + 1 < len(spans):
+            if i + 1 < len(spans) and not text[spans[i][1] : spans[i + 1][0]].strip():
                 pair = self._overlap(wanted, have | found[i + 1], about[i] | about[i + 1]) - 0.15
                 if pair > best and spans[i + 1][1] - spans[i][0] <= LONGEST_QUOTE:
                     best, span = pair, (spans[i][0], spans[i + 1][1])

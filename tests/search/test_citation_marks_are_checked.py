@@ -233,3 +233,18 @@ def test_of_a_long_sentence_the_words_that_say_it_are_quoted() -> None:
     assert len(quote) <= 300
     assert "the pump is served every 400 hours" in quote
     assert text[writer.citations[1].start - OFFSET : writer.citations[1].end - OFFSET] == quote
+
+
+def test_a_name_that_neither_passage_nor_question_has_is_supported_by_none() -> None:
+    for said, cited in (
+        ("The warranty covers the motor for five years.", True),
+        ("The warranty of Northwind covers the motor for five years.", True),
+        ("The warranty of Acme's covers the motor for five years.", True),
+        ("The warranty of Globex covers the motor for five years.", False),
+        ("Die Garantie covers the motor mit Warranty und Motor.", True),
+    ):
+        sources = [replace(SOURCES[2], title="Northwind")]
+        writer = AnswerWriter(sources, question="What does Acme guarantee?")
+        writer.feed(said)
+        writer.finish()
+        assert bool(writer.citations) is cited, said
