@@ -93,7 +93,8 @@ def test_what_is_unlikely_to_be_there_is_refused_before_anything_is_written(
     assert done.status == "answered"
     assert [CHECK in prompt for prompt in generator.prompts] == [True, False]
     before, after = (prompt.rpartition("\n\n")[0] for prompt in generator.prompts)
-    assert before == after and "Passage [" in before, "the answer finds the passages in the prefix cache"
+    assert "Passage [" in before
+    assert before == after, "the answer finds the passages in the prefix cache"
     assert done.usage.prompt_tokens == 7 + len(generator.prompts[1])
 
     generator.prompts.clear()
