@@ -108,6 +108,9 @@ def _answer(
         filters=question.filters,
         embedder=embedder,
     )
+    if found.corrected:
+        query = retrieval_query(found.corrected, question.earlier)
+        yield QueryRewritten(query)
     chosen = choose_sources(found.hits)[:MOST_SOURCES]
     calibration = calibration_for(generator.model_name, embedder.name)
     near = calibration is not None or found.best_similarity >= settings.ENV.min_similarity
@@ -127,7 +130,7 @@ def _answer(
     if calibration is not None and settings.ENV.refuse_below > 0:
         signals = Signals(
             found.best_similarity,
-            share_said(question.text, sources, read),
+            share_said(found.corrected or question.text, sources, read),
             engine.says_yes(build_check(question.text, read, question.earlier)),
         )
         if not stop.requested and calibration.probability(signals) < settings.ENV.refuse_below:

@@ -22,7 +22,7 @@ from search.conversations import Asker, TurnView
 from search.events import last_event_id
 from search.filters import parse_filters
 from search.paging import new_paginator, page_of
-from search.retrieval import Retrieval, readable_collections, retrieve
+from search.retrieval import readable_collections, retrieve
 from search.serializers import (
     AnswerRequestSerializer,
     AnswerSerializer,
@@ -30,6 +30,7 @@ from search.serializers import (
     ConversationSerializer,
     SearchRequestSerializer,
     SearchResponseSerializer,
+    results_json,
 )
 from tenants.authentication import credential
 from tenants.scope import tenant_scope
@@ -110,8 +111,10 @@ class Search(ApiView):
             query=sent.validated_data["query"],
             limit=sent.validated_data["limit"],
             filters=parse_filters(_filters(sent.validated_data)),
+            as_typed=sent.validated_data["as_typed"],
+            by_document=sent.validated_data.get("group_by") == "document",
         )
-        return Response(SearchResponseSerializer(_results(found)).data)
+        return Response(SearchResponseSerializer(results_json(found)).data)
 
 
 class Answers(ApiView):
@@ -278,27 +281,4 @@ def _filters(values: dict[str, Any]) -> dict[str, Any]:
     return {
         name: [str(v) for v in value] if isinstance(value, list) else value.isoformat()
         for name, value in values.get("filters", {}).items()
-    }
-
-
-def _results(found: Retrieval) -> dict[str, Any]:
-    return {
-        "results": [
-            {
-                "document": {"id": hit.document_id, "title": hit.title},
-                "page": hit.page,
-                "is_paged": hit.is_paged,
-                "place": hit.place,
-                "text": hit.text,
-                "score": hit.score,
-                "start": hit.start,
-                "end": hit.end,
-                "collection": hit.collection_name,
-                "also_in": [
-                    {"document": {"id": copy.document_id, "title": copy.title}, "place": copy.place}
-                    for copy in hit.copied_in
-                ],
-            }
-            for hit in found.hits
-        ]
     }

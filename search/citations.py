@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from search.passages import Source
+from search.passages import Copy, Source
 from search.sentences import is_sentence_end
 from search.support import ACCEPT_FROM, ATTRIBUTE_FROM, LONGEST_QUOTE, Evidence, Support, words
 
@@ -56,8 +57,10 @@ class Citation:
     """Where a reader finds it in the file, in words (:mod:`search.places`)."""
     is_paged: bool = False
     """Whether a reader of the file sees the number ``page``."""
+    also_in: tuple[Copy, ...] = ()
+    """Other documents that say the same as the passage."""
 
-    def as_json(self) -> dict[str, str | int | bool]:
+    def as_json(self) -> dict[str, Any]:
         """The citation as it is stored, streamed and returned by the API: one shape everywhere."""
         return {
             "n": self.n,
@@ -71,6 +74,7 @@ class Citation:
             "start": self.start,
             "end": self.end,
             "quote": self.quote,
+            "also_in": [copy.as_json() for copy in self.also_in],
         }
 
 
@@ -272,6 +276,7 @@ class AnswerWriter:
         citation = Citation(
             source.n, source.document_id, source.version_id, source.chunk_id, source.title, source.page,
             source.start + start, source.start + end, source.text[start:end], source.place, source.is_paged,
+            source.also_in,
         )  # fmt: skip
         glue = "" if self.text.endswith(("]", " ", "\n")) or not self.text else " "
         self._sentence += f" [{source.n}]"

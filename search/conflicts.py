@@ -92,6 +92,7 @@ def cited(source: Source, start: int, end: int) -> Citation:
     return Citation(
         source.n, source.document_id, source.version_id, source.chunk_id, source.title, source.page,
         source.start + start, source.start + end, source.text[start:end], source.place, source.is_paged,
+        source.also_in,
     )  # fmt: skip
 
 

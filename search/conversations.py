@@ -17,6 +17,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from search.conflicts import grouped, places_json
+from search.evaluation.forgetting import places_without
 from search.events import AnswerCompleted, AnswerFailed, SourcesFound, source_json
 from search.models import Conversation, Document, Turn
 from tenants.models import Organization
@@ -173,13 +174,14 @@ def leave_out_removed(values: dict[str, Any], names: Sequence[str]) -> None:
     are locked, so that a removal waits for what is about to be written and then finds it. Called within a transaction
     in the organisation's scope. A name that is no id is of no document of ours and stays.
     """
-    places = [str(place["document_id"]) for name in names for place in values.get(name, ())]
-    named = {place for place in places if _is_id(place)}
+    places = [place for name in names for place in values.get(name, ())]
+    places += [copy for place in places for copy in place.get("also_in", ())]
+    named = {document for place in places if _is_id(document := str(place["document_id"]))}
     shown = Document.objects.select_for_update().filter(id__in=named, published__isnull=False).order_by("id")
     gone = named - {str(i) for i in shown.values_list("id", flat=True)}
-    for name in names:
-        if name in values:
-            values[name] = [place for place in values[name] if str(place["document_id"]) not in gone]
+    for name in values.keys() & set(names):
+        for document in gone:
+            values[name] = places_without(values[name], document)
 
 
 def _is_id(text: str) -> bool:

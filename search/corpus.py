@@ -20,7 +20,7 @@ from django.db.models import Q, TextField
 from django.db.models.functions import Cast
 
 from search import maintenance, streams
-from search.evaluation.forgetting import forget_places
+from search.evaluation.forgetting import forget_places, places_without
 from search.index import Point, VectorIndex, open_index
 from search.index.errors import IndexFailure, IndexLocked
 from search.index.opening import drop_index, drop_orphan, name_of_index
@@ -274,9 +274,9 @@ def _forget_citations(document_id: UUID) -> None:
     text = str(document_id)
     forget_places(text)
     for turn in list(_citing_turns(document_id)):
-        turn.citations = [c for c in turn.citations if c.get("document_id") != text]
-        turn.sources = [s for s in turn.sources if s.get("document_id") != text]
-        turn.conflicts = [place for place in turn.conflicts if place.get("document_id") != text]
+        turn.citations = places_without(turn.citations, text)
+        turn.sources = places_without(turn.sources, text)
+        turn.conflicts = places_without(turn.conflicts, text)
         turn.save(update_fields=["citations", "sources", "conflicts"])
 
 

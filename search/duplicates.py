@@ -18,7 +18,7 @@ import numpy as np
 from search.index import Vector
 
 if TYPE_CHECKING:
-    from search.retrieval import Hit
+    from search.hits import Hit
 
 ALIKE = 0.98
 """Cosine of two embeddings from which on the words of both are compared."""

@@ -28,7 +28,8 @@ class RunCreated:
 
 @dataclass(frozen=True, slots=True)
 class QueryRewritten:
-    """A follow-up is searched for together with the question before it."""
+    """What is searched for instead of, or beside, the question as it is: a follow-up together with the question before it,
+    misspelt words as the documents have them."""
 
     name: ClassVar[str] = "query.rewritten"
     query: str
@@ -112,6 +113,7 @@ def source_json(source: Source) -> dict[str, Any]:
         "end": source.end,
         "collection": source.collection,
         "text": source.text[:300],
+        "also_in": [copy.as_json() for copy in source.also_in],
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from search.retrieval import Hit
+    from search.hits import Hit
 
 
 @dataclass(frozen=True, slots=True)

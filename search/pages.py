@@ -22,10 +22,11 @@ from search.conversations import Asker, TurnView
 from search.evaluation import feedback
 from search.facets import FacetCount
 from search.filters import FilterError, parse_filters
+from search.hits import Hit
 from search.index import IndexFailure
 from search.languages import language_name
 from search.links import citation_url, document_url
-from search.retrieval import Hit, Retrieval, SearchFilters, readable_collections, retrieve
+from search.retrieval import Retrieval, SearchFilters, readable_collections, retrieve
 from search.snippets import snippet
 from tenants.models import Organization
 
@@ -63,8 +64,17 @@ class SnippetPiece:
 
 
 @dataclass(frozen=True, slots=True)
+class PassageRow:
+    """A further passage of a result's document."""
+
+    place: str
+    snippet: tuple[SnippetPiece, ...]
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResultRow:
-    """One result; ``url`` leads to the passage in its document."""
+    """A document by its best passage, to which ``url`` leads."""
 
     title: str
     place: str
@@ -75,6 +85,7 @@ class ResultRow:
     url: str
     copies: tuple[tuple[str, str], ...]
     """Title and address of the other documents that say the same."""
+    more: tuple[PassageRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,8 @@ class Place:
     place: str
     quote: str
     url: str
+    copies: tuple[tuple[str, str], ...]
+    """Title and address of the other documents that say the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +144,7 @@ def search_page(organization: Organization, address: QueryDict) -> dict[str, Any
     """The context of the search page for the parameters in ``address``."""
     q = address.get("q", "").replace("\x00", "").strip()[:LONGEST_QUESTION]
     found, problem = Retrieval(), ""
+    as_typed = "as_typed" in address
     try:
         filters = filters_of_address(address)
         if q:
@@ -140,6 +154,8 @@ def search_page(organization: Organization, address: QueryDict) -> dict[str, Any
                 query=q,
                 limit=RESULTS,
                 filters=filters,
+                as_typed=as_typed,
+                by_document=True,
             )
     except FilterError as error:
         problem = str(error)
@@ -149,11 +165,13 @@ def search_page(organization: Organization, address: QueryDict) -> dict[str, Any
         problem = f"{error.message} {error.detail}"
     return {
         "q": q,
-        "results": [_result(organization.slug, hit, q) for hit in found.hits],
+        "results": [_result(organization.slug, hit, found.corrected or q) for hit in found.hits],
+        "corrected": found.corrected,
+        "as_typed_address": f"?{_as_typed(address)}" if found.corrected else "",
         "facets": _facets(found, address) if q else [],
         "filters": {name: address.getlist(name) for name in FILTER_NAMES if address.getlist(name)},
         "ask_filters": [(name, value) for name in FILTER_NAMES for value in address.getlist(name) if value],
-        "other_filters": [(name, address[name]) for name in ("from", "to") if address.get(name)],
+        "other_filters": [(name, address[name]) for name in ("from", "to", "as_typed") if address.get(name)],
         "problem": problem,
         "turn": None,
     }
@@ -197,7 +215,17 @@ def page_turn(asker: Asker, turn: TurnView) -> AnswerView:
 
 
 def _place(slug: str, place: dict[str, Any], quote: str) -> Place:
-    return Place(place["n"], place["title"], place["place"], quote, citation_url(slug, place))
+    copies = tuple((copy["title"], citation_url(slug, copy)) for copy in place.get("also_in", ()))
+    return Place(place["n"], place["title"], place["place"], quote, citation_url(slug, place), copies)
+
+
+def _as_typed(address: QueryDict) -> str:
+    """The address of the same search with the spelling left as it is, without an answer."""
+    other = address.copy()
+    for name in ("turn", "wait"):
+        other.pop(name, None)
+    other["as_typed"] = "1"
+    return other.urlencode()
 
 
 def _result(slug: str, hit: Hit, q: str) -> ResultRow:
@@ -207,10 +235,15 @@ def _result(slug: str, hit: Hit, q: str) -> ResultRow:
         type_label=TYPE_LABELS.get(hit.media_type, hit.media_type.rpartition("/")[2].upper()),
         collection=hit.collection_name,
         dated=hit.dated,
-        snippet=tuple(SnippetPiece(text, marked) for text, marked in snippet(hit.text, q)),
+        snippet=_snippet(hit, q),
         url=_url(slug, hit),
         copies=tuple((copy.title, _url(slug, copy)) for copy in hit.copied_in),
+        more=tuple(PassageRow(other.place, _snippet(other, q), _url(slug, other)) for other in hit.more),
     )
+
+
+def _snippet(hit: Hit, q: str) -> tuple[SnippetPiece, ...]:
+    return tuple(SnippetPiece(text, marked) for text, marked in snippet(hit.text, q))
 
 
 def _url(slug: str, hit: Hit) -> str:

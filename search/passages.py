@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from search.hits import Hit
 from search.models import Page
-from search.retrieval import Hit
 from search.sentences import sentence_spans
 from tenants.models import Organization
 from tenants.scope import tenant_scope
@@ -24,6 +24,33 @@ WIDEN_BY = 400
 """Characters taken from the page on either side of a passage, at whole sentences."""
 
 PageKey = tuple[UUID, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Where a passage, or nearly the same, stands in another document that may be read."""
+
+    document_id: UUID
+    version_id: UUID
+    title: str
+    page: int
+    start: int
+    end: int
+    place: str
+    is_paged: bool
+
+    def as_json(self) -> dict[str, str | int | bool]:
+        """As citations and sources name it."""
+        return {
+            "document_id": str(self.document_id),
+            "version_id": str(self.version_id),
+            "title": self.title,
+            "page": self.page,
+            "is_paged": self.is_paged,
+            "place": self.place,
+            "start": self.start,
+            "end": self.end,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +74,8 @@ class Source:
     """Whether a reader of the file sees the number ``page``."""
     counted: bool = False
     """Whether ``place`` tells its rows or items: these are whole by themselves, and it is not widened beyond them."""
+    also_in: tuple[Copy, ...] = ()
+    """Other documents that say the same, one place of each."""
 
 
 def choose_sources(hits: Sequence[Hit]) -> list[Source]:
@@ -56,7 +85,7 @@ def choose_sources(hits: Sequence[Hit]) -> list[Source]:
     for hit in hits:
         source = Source(
             0, hit.chunk_id, hit.document_id, hit.version_id, hit.collection_name, hit.title, hit.page,
-            hit.start, hit.end, hit.text, hit.score, hit.place, hit.is_paged, bool(hit.within),
+            hit.start, hit.end, hit.text, hit.score, hit.place, hit.is_paged, bool(hit.within), tuple(_copy(each) for each in hit.copied_in),
         )  # fmt: skip
         touching = next((i for i, other in enumerate(chosen) if _overlap(source, other)), None)
         if touching is not None:
@@ -113,6 +142,12 @@ def load_pages(organization: Organization, keys: Sequence[PageKey]) -> dict[Page
         return {(version, page): text for version, page, text in rows if (version, page) in wanted}
 
 
+def _copy(hit: Hit) -> Copy:
+    return Copy(
+        hit.document_id, hit.version_id, hit.title, hit.page, hit.start, hit.end, hit.place, hit.is_paged
+    )
+
+
 def _overlap(a: Source, b: Source) -> bool:
     return a.version_id == b.version_id and a.page == b.page and a.start < b.end and b.start < a.end
 
@@ -122,7 +157,9 @@ def _merge(best: Source, other: Source) -> Source:
     start, end = min(best.start, other.start), max(best.end, other.end)
     head = other.text[: best.start - other.start] if other.start < best.start else ""
     tail = other.text[best.end - other.start :] if other.end > best.end else ""
-    return replace(best, start=start, end=end, text=head + best.text + tail)
+    copies = {copy.document_id: copy for copy in (*other.also_in, *best.also_in)}
+    text = head + best.text + tail
+    return replace(best, start=start, end=end, text=text, also_in=tuple(copies.values()))
 
 
 def _cut(source: Source, budget: int, count: Callable[[str], int]) -> Source | None:

@@ -57,5 +57,6 @@ def _quoted(source: Source, start: int, end: int) -> Quoted:
     citation = Citation(
         source.n, source.document_id, source.version_id, source.chunk_id, source.title, source.page,
         source.start + start, source.start + end, quote, source.place, source.is_paged,
+        source.also_in,
     )  # fmt: skip
     return Quoted(f"{body} [{source.n}]{tail}", citation)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from search.index.sparse import term_sequence
 
 if TYPE_CHECKING:
-    from search.retrieval import Hit
+    from search.hits import Hit
 
 TITLE = 0.3
 """For a passage all of whose title, or of a heading above it, was asked for, in units of the fused score (a list gives up

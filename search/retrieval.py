@@ -17,15 +17,16 @@ from typing import Protocol
 from uuid import UUID
 
 import numpy as np
-from django.db.models import F, OuterRef, Subquery
 
 from inference import runtime
+from search.documents import documents_of
 from search.duplicates import without_repeats
 from search.facets import NO_FACETS, Facets, facets_of
-from search.index import IndexFailure, IndexFilter, Match, Vector, open_index
-from search.models import Chunk, Collection, Page
-from search.places import is_paged, place_of
+from search.hits import Hit, load_hits
+from search.index import IndexFailure, IndexFilter, Vector, open_index
+from search.models import Collection
 from search.ranking import by_title_and_phrases
+from search.spelling import corrected
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 DEPTH = 100
 """Results over which facets are counted, and the least number that is asked of the index."""
 MOST_ASKED = 1600
+WITNESSES = 20
+"""Passages with a word, of which one must be readable for the word to be right."""
 LONGEST_QUERY = 4000
 """Characters of a question that are read."""
 EMBEDDED_AT_ONCE = 800
@@ -69,71 +72,14 @@ class SearchFilters:
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """A passage found: ``text`` is its page's text from ``start`` to ``end``, in code points.
-
-    ``score`` is the fused score, ``similarity`` the cosine with the question (-1 to 1).
-    """
-
-    chunk_id: UUID
-    document_id: UUID
-    version_id: UUID
-    collection_id: UUID
-    collection_name: str
-    title: str
-    media_type: str
-    dated: date | None
-    author: str
-    language: str
-    page: int
-    start: int
-    end: int
-    text: str
-    headings: tuple[str, ...]
-    label: str
-    """How its parser named the page ("Slide 4"), or empty."""
-    within: str
-    """Where on the page, in words ("rows 12–30"), or empty."""
-    score: float
-    similarity: float
-    copies: tuple[Hit, ...] = ()
-    """Passages that say the same and may be read, too, the best first (:mod:`search.duplicates`)."""
-
-    @property
-    def copied_in(self) -> tuple[Hit, ...]:
-        """One of the copies of each other document."""
-        first = {hit.document_id: hit for hit in reversed(self.copies)}
-        return tuple(
-            hit
-            for hit in self.copies
-            if first[hit.document_id] is hit and hit.document_id != self.document_id
-        )
-
-    @property
-    def is_paged(self) -> bool:
-        """Whether a reader of the file sees the number ``page``."""
-        return is_paged(self.media_type)
-
-    @property
-    def place(self) -> str:
-        """Where a reader finds the passage in the file, in words; empty where nothing but the title can be said."""
-        return place_of(
-            media_type=self.media_type,
-            page=self.page,
-            label=self.label,
-            headings=self.headings,
-            title=self.title,
-            within=self.within,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Retrieval:
     """``hits`` best first; ``best_similarity`` is the best cosine of all that was found, or 0."""
 
     hits: tuple[Hit, ...] = ()
     best_similarity: float = 0.0
     facets: Facets = NO_FACETS
+    corrected: str = ""
+    """The question with its spelling corrected, where it was searched for like that, too."""
 
 
 def readable_collections(organization: Organization) -> tuple[UUID, ...]:
@@ -151,55 +97,90 @@ def retrieve(
     filters: SearchFilters | None = None,
     embedder: QueryEmbedder | None = None,
     earlier: str = "",
+    as_typed: bool = False,
+    by_document: bool = False,
 ) -> Retrieval:
     """The best passages for ``query`` in the collections that the asker may read, without repeated texts.
 
-    ``earlier`` is the question that a follow-up follows: it is searched for too, with less weight. No ``collection_ids``
-    means no result. ``embedder`` is the running one unless given. Raises ``NotReady`` while the embedder loads, and
-    :class:`search.index.IndexFailure`. Holds no scope while it waits.
+    ``earlier`` is the question that a follow-up follows: it is searched for too, with less weight. Misspelt words are searched
+    for as readable passages have them, unless ``as_typed``. With ``by_document`` each hit is the best of its document, with
+    others of it in ``more``. No ``collection_ids`` means no result. ``embedder`` is the running one unless given. Raises
+    ``NotReady`` while the embedder loads, and :class:`search.index.IndexFailure`. Holds no scope while it waits.
     """
     try:
-        return _retrieve(organization, collection_ids, query, limit, filters, embedder, earlier)
+        asker = _Asker(organization, collection_ids, filters or SearchFilters(), embedder, earlier)
+        return asker.retrieve(query, limit, as_typed=as_typed, by_document=by_document)
     except IndexFailure as error:
         logger.error("the index of organisation %s failed: %s %s", organization.pk, error, error.hint)
         raise
 
 
-def _retrieve(
-    organization: Organization,
-    collection_ids: Sequence[UUID],
-    query: str,
-    limit: int,
-    filters: SearchFilters | None,
-    embedder: QueryEmbedder | None,
-    earlier: str,
-) -> Retrieval:
-    conditions = _conditions(organization, collection_ids, filters or SearchFilters())
-    query = query.strip()[:LONGEST_QUERY]
-    if not query or not conditions.collection_ids or limit < 1:
-        return Retrieval()
-    embedder = embedder or runtime.current().embedder
-    parts = _embed(query, embedder)
-    direction = _direction(parts)
-    earlier = earlier.strip()[:LONGEST_EARLIER]
-    if earlier:
-        together = _embed(f"{earlier}\n{query}", embedder)
-        direction = _direction([_direction(together), np.float32(ALONE) * direction])
-        parts += together
-    index = open_index(organization)
-    wanted, asked = max(limit, DEPTH), max(2 * limit, DEPTH)
-    while True:
-        matches = index.query(text=query, dense=direction, filter=conditions, limit=asked, earlier=earlier)
-        rows, vectors = _load(organization, matches, conditions, parts)
-        hits = without_repeats(by_title_and_phrases(query, rows), vectors)
-        if len(hits) >= wanted or len(matches) < asked or asked >= MOST_ASKED:
-            break
-        asked *= 2
-    return Retrieval(
-        hits=tuple(hits[:limit]),
-        best_similarity=max((hit.similarity for hit in rows), default=0.0),
-        facets=facets_of(hits[:wanted]),
-    )
+class _Asker:
+    """What stays the same where one question is searched for twice, as it is and with its spelling corrected."""
+
+    def __init__(
+        self,
+        organization: Organization,
+        readable: Sequence[UUID],
+        filters: SearchFilters,
+        embedder: QueryEmbedder | None,
+        earlier: str,
+    ) -> None:
+        self._organization = organization
+        self._readable = readable
+        self._conditions = _conditions(organization, readable, filters)
+        self._given = embedder
+        self._earlier = earlier.strip()[:LONGEST_EARLIER]
+
+    def retrieve(self, query: str, limit: int, *, as_typed: bool, by_document: bool) -> Retrieval:
+        query = query.strip()[:LONGEST_QUERY]
+        if not query or not self._conditions.collection_ids or limit < 1:
+            return Retrieval()
+        rows, hits = self._find(query, limit)
+        corrected = "" if as_typed else self._corrected(query, rows)
+        best = max((hit.similarity for hit in rows), default=0.0)
+        if corrected:
+            rows, hits = self._find(corrected, limit)
+            best = max(best, *(hit.similarity for hit in rows)) if rows else best
+        shown = documents_of(hits) if by_document else hits
+        return Retrieval(
+            hits=tuple(shown[:limit]),
+            best_similarity=best,
+            facets=facets_of(hits[: max(limit, DEPTH)]),
+            corrected=corrected,
+        )
+
+    def _find(self, query: str, limit: int) -> tuple[list[Hit], list[Hit]]:
+        """All rows that were found, and the hits that they make, best first."""
+        embedder = self._given or runtime.current().embedder
+        parts = _embed(query, embedder)
+        direction = _direction(parts)
+        if self._earlier:
+            together = _embed(f"{self._earlier}\n{query}", embedder)
+            direction = _direction([_direction(together), np.float32(ALONE) * direction])
+            parts += together
+        index = open_index(self._organization)
+        wanted, asked = max(limit, DEPTH), max(2 * limit, DEPTH)
+        while True:
+            matches = index.query(
+                text=query, dense=direction, filter=self._conditions, limit=asked, earlier=self._earlier
+            )
+            rows, vectors = load_hits(self._organization, matches, self._conditions, parts)
+            hits = without_repeats(by_title_and_phrases(query, rows), vectors)
+            if len(hits) >= wanted or len(matches) < asked or asked >= MOST_ASKED:
+                return rows, hits
+            asked *= 2
+
+    def _corrected(self, query: str, rows: Sequence[Hit]) -> str:
+        texts = ("\n".join([hit.title, *hit.headings, hit.text]) for hit in rows[:DEPTH])
+        return corrected(query, texts, self._is_known)
+
+    def _is_known(self, word: str) -> bool:
+        """Whether any passage that the asker may read has the word, whatever the filters of this search."""
+        readable = _conditions(self._organization, self._readable, SearchFilters())
+        index = open_index(self._organization)
+        matches = index.query(text=word, dense=None, filter=readable, limit=WITNESSES)
+        return bool(load_hits(self._organization, matches, readable, ())[0])
 
 
 def _embed(query: str, embedder: QueryEmbedder) -> list[Vector]:
@@ -242,61 +223,3 @@ def _others(organization: Organization, collections: Sequence[UUID]) -> tuple[UU
 
 def _days_of(year: int) -> tuple[int, int]:
     return (date(year, 1, 1) - EPOCH).days, (date(year, 12, 31) - EPOCH).days
-
-
-def _load(
-    organization: Organization, matches: Sequence[Match], conditions: IndexFilter, parts: Sequence[Vector]
-) -> tuple[list[Hit], dict[UUID, Vector]]:
-    """The rows of ``matches`` in their order, without those that are not published or not readable now, and their
-    embeddings."""
-    with tenant_scope(organization):
-        label = Page.objects.filter(version=OuterRef("version"), number=OuterRef("page")).values("label")[:1]
-        rows = {
-            chunk.id: chunk
-            for start in range(0, len(matches), 500)
-            for chunk in Chunk.objects.filter(
-                id__in=[match.id for match in matches[start : start + 500]],
-                version__published_for=F("version__document"),
-                version__document__collection__in=conditions.collection_ids,
-            )
-            .select_related("version__document__collection")
-            .annotate(page_label=Subquery(label))
-        }
-    vectors = {
-        id: np.frombuffer(chunk.embedding, dtype="<f2").astype(np.float32) for id, chunk in rows.items()
-    }
-    hits = [_hit(rows[m.id], vectors[m.id], m.score, parts) for m in matches if m.id in rows]
-    return hits, vectors
-
-
-def _hit(chunk: Chunk, row: Vector, score: float, parts: Sequence[Vector]) -> Hit:
-    version = chunk.version
-    document = version.document
-    return Hit(
-        chunk_id=chunk.id,
-        document_id=document.id,
-        version_id=version.id,
-        collection_id=document.collection_id,
-        collection_name=document.collection.name,
-        title=document.title,
-        media_type=version.media_type,
-        dated=version.dated,
-        author=version.author,
-        language=version.language,
-        page=chunk.page,
-        start=chunk.start,
-        end=chunk.end,
-        text=chunk.text,
-        headings=tuple(chunk.headings),
-        label=getattr(chunk, "page_label", None) or "",
-        within=chunk.place,
-        score=score,
-        similarity=max(_cosine(part, row) for part in parts),
-    )
-
-
-def _cosine(a: Vector, b: Vector) -> float:
-    if a.shape != b.shape:
-        return 0.0  # the row was embedded by another model; a reindex is due
-    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(np.dot(a, b)) / lengths if lengths > 0 else 0.0

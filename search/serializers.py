@@ -10,6 +10,8 @@ from rest_framework import serializers
 from search.asking import LONGEST_QUESTION, unsupported_json
 from search.conversations import TurnView
 from search.filters import LONGEST_AUTHOR, LONGEST_LIST
+from search.hits import Hit
+from search.retrieval import Retrieval
 
 MOST_RESULTS = 50
 
@@ -72,6 +74,12 @@ class SearchRequestSerializer(serializers.Serializer[Any]):
     query = QuestionField()
     limit = serializers.IntegerField(min_value=1, max_value=MOST_RESULTS, default=10)
     filters = FiltersSerializer(required=False)
+    group_by = serializers.ChoiceField(
+        ["document"],
+        required=False,
+        help_text="One result for each document: its best passage, with the next best in `more`. `limit` counts documents.",
+    )
+    as_typed = serializers.BooleanField(default=False, help_text="Leave the spelling of the query as it is.")
 
 
 class DocumentReferenceSerializer(serializers.Serializer[Any]):
@@ -86,10 +94,9 @@ class CopySerializer(serializers.Serializer[Any]):
     place = serializers.CharField()
 
 
-class ResultSerializer(serializers.Serializer[Any]):
+class PassageSerializer(serializers.Serializer[Any]):
     """A passage: its page's text from ``start`` to ``end``. ``score`` compares within one answer only."""
 
-    document = DocumentReferenceSerializer()
     page = serializers.IntegerField(
         help_text="From 1, for programs: together with `start` and `end` it names the place exactly."
     )
@@ -102,12 +109,57 @@ class ResultSerializer(serializers.Serializer[Any]):
     score = serializers.FloatField()
     start = serializers.IntegerField()
     end = serializers.IntegerField()
+
+
+class ResultSerializer(PassageSerializer):
+    """A passage in its document."""
+
+    document = DocumentReferenceSerializer()
     collection = serializers.CharField()
     also_in = CopySerializer(many=True, help_text="Other documents with nearly the same words.")
+    more = PassageSerializer(
+        many=True, help_text="With `group_by: document`, up to two further passages of the document."
+    )
 
 
 class SearchResponseSerializer(serializers.Serializer[Any]):
     results = ResultSerializer(many=True)
+    corrected = serializers.CharField(
+        allow_null=True,
+        help_text="The query with misspelt words as your documents have them, which was searched for, too; null where none was.",
+    )
+
+
+def results_json(found: Retrieval) -> dict[str, Any]:
+    """What :class:`SearchResponseSerializer` shows."""
+    return {
+        "results": [
+            {
+                **_passage(hit),
+                "document": {"id": hit.document_id, "title": hit.title},
+                "collection": hit.collection_name,
+                "also_in": [
+                    {"document": {"id": copy.document_id, "title": copy.title}, "place": copy.place}
+                    for copy in hit.copied_in
+                ],
+                "more": [_passage(other) for other in hit.more],
+            }
+            for hit in found.hits
+        ],
+        "corrected": found.corrected or None,
+    }
+
+
+def _passage(hit: Hit) -> dict[str, Any]:
+    return {
+        "page": hit.page,
+        "is_paged": hit.is_paged,
+        "place": hit.place,
+        "text": hit.text,
+        "score": hit.score,
+        "start": hit.start,
+        "end": hit.end,
+    }
 
 
 class AnswerRequestSerializer(serializers.Serializer[Any]):
@@ -115,6 +167,19 @@ class AnswerRequestSerializer(serializers.Serializer[Any]):
     conversation_id = serializers.UUIDField(required=False, allow_null=True)
     stream = serializers.BooleanField(default=False)
     filters = FiltersSerializer(required=False)
+
+
+class CitationCopySerializer(serializers.Serializer[Any]):
+    """Where the passage behind a citation, or nearly the same, stands in another document."""
+
+    document_id = serializers.UUIDField()
+    version_id = serializers.UUIDField()
+    title = serializers.CharField()
+    page = serializers.IntegerField()
+    is_paged = serializers.BooleanField()
+    place = serializers.CharField()
+    start = serializers.IntegerField()
+    end = serializers.IntegerField()
 
 
 class CitationSerializer(serializers.Serializer[Any]):
@@ -136,6 +201,12 @@ class CitationSerializer(serializers.Serializer[Any]):
     start = serializers.IntegerField()
     end = serializers.IntegerField()
     quote = serializers.CharField()
+    also_in = serializers.SerializerMethodField(help_text="Other documents with nearly the same words.")
+
+    @extend_schema_field(CitationCopySerializer(many=True))
+    def get_also_in(self, citation: dict[str, Any]) -> list[dict[str, Any]]:
+        copies: list[dict[str, Any]] = citation.get("also_in", [])  # answers of earlier versions have none
+        return copies
 
 
 class SaidSerializer(CitationSerializer):

@@ -24,9 +24,10 @@ from search.evaluation.evidence import cited_sentences, points_at_evidence
 from search.evaluation.suites import SuiteQuestion
 from search.events import AnswerCompleted, AnswerDelta, AnswerFailed, QueryRewritten
 from search.generating import StopSignal
+from search.hits import Hit
 from search.passages import load_pages
 from search.prompting import earlier_question, retrieval_query
-from search.retrieval import Hit, Retrieval, SearchFilters, retrieve
+from search.retrieval import Retrieval, SearchFilters, retrieve
 from tenants.models import Organization
 
 RANKED = 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.db.models import Q, TextField
@@ -17,9 +17,19 @@ def forget_places(document_id: str) -> None:
     """Removes the places of a document from the rows of the open scope."""
     for row, fields in list(_naming(document_id)):
         for field in fields:
-            places = [place for place in getattr(row, field) if place.get("document_id") != document_id]
-            setattr(row, field, places)
+            setattr(row, field, places_without(getattr(row, field), document_id))
         row.save(update_fields=list(fields))
+
+
+def places_without(places: Sequence[dict[str, Any]], document_id: str) -> list[dict[str, Any]]:
+    """The places that are not in the document, and do not name it as one that says the same."""
+    kept = [place for place in places if place.get("document_id") != document_id]
+    return [_without_copy(place, document_id) if "also_in" in place else place for place in kept]
+
+
+def _without_copy(place: dict[str, Any], document_id: str) -> dict[str, Any]:
+    copies = [copy for copy in place["also_in"] if copy.get("document_id") != document_id]
+    return {**place, "also_in": copies}
 
 
 def count_places(document_id: str) -> int:

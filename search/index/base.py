@@ -107,9 +107,10 @@ class VectorIndex(Protocol):
     def delete_version(self, version_id: UUID) -> None: ...
 
     def query(
-        self, *, text: str, dense: Vector, filter: IndexFilter, limit: int, earlier: str = ""
+        self, *, text: str, dense: Vector | None, filter: IndexFilter, limit: int, earlier: str = ""
     ) -> list[Match]:
-        """The best matches. The words of ``earlier``, a question that ``text`` follows up, count half."""
+        """The best matches. The words of ``earlier``, a question that ``text`` follows up, count half. Without ``dense`` only
+        passages that have one of the words."""
         ...
 
     def count(self) -> int: ...

@@ -128,13 +128,15 @@ class EdgeIndex:
             shard.update(edge.UpdateOperation.delete_points_by_filter(edge.Filter(must=[condition])))
 
     def query(
-        self, *, text: str, dense: Vector, filter: IndexFilter, limit: int, earlier: str = ""
+        self, *, text: str, dense: Vector | None, filter: IndexFilter, limit: int, earlier: str = ""
     ) -> list[Match]:
         check_limit(limit)
-        check_vector(dense, self._dimension, "the query")
-        if filter.matches_nothing:
+        if dense is not None:
+            check_vector(dense, self._dimension, "the query")
+        lists = [terms for terms in self._bm25.lists(text, earlier) if terms.indices]
+        if filter.matches_nothing or (dense is None and not lists):
             return []
-        request = question_of(dense, self._bm25.lists(text, earlier), filter, limit)
+        request = question_of(dense, lists, filter, limit)
         with self._open("query") as shard:
             return [Match(uuid_of(found.id), float(found.score)) for found in shard.query(request)]
 

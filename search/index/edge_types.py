@@ -57,13 +57,13 @@ def point_of(point: Point, bm25: Bm25Encoder) -> edge.Point:
 
 
 def question_of(
-    dense: Vector, lists: Iterable[SparseTerms], conditions: IndexFilter, limit: int
+    dense: Vector | None, lists: Iterable[SparseTerms], conditions: IndexFilter, limit: int
 ) -> edge.QueryRequest:
-    """By vectors and by each list of words that has any, fused by DBSF."""
+    """By vectors, where there is one, and by each list of words, fused by DBSF."""
     condition = filter_of(conditions)
     depth = max(limit, MIN_PREFETCH)
-    nearest = [edge.Query.Nearest(dense.tolist(), using=DENSE)]
-    nearest += [edge.Query.Nearest(sparse_of(terms), using=SPARSE) for terms in lists if terms.indices]
+    nearest = [] if dense is None else [edge.Query.Nearest(dense.tolist(), using=DENSE)]
+    nearest += [edge.Query.Nearest(sparse_of(terms), using=SPARSE) for terms in lists]
     fusion: Any = edge.Fusion.Dbsf()
     return edge.QueryRequest(
         limit=limit,

@@ -45,7 +45,7 @@ class EmbeddedIndex:
         self._call("delete_version", version_id)
 
     def query(
-        self, *, text: str, dense: Vector, filter: IndexFilter, limit: int, earlier: str = ""
+        self, *, text: str, dense: Vector | None, filter: IndexFilter, limit: int, earlier: str = ""
     ) -> list[Match]:
         found: list[Match] = self._call(
             "query", text=text, dense=dense, filter=filter, limit=limit, earlier=earlier

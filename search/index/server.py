@@ -122,21 +122,25 @@ class ServerIndex:
             client.delete(self._name, points_selector=models.FilterSelector(filter=condition), wait=True)
 
     def query(
-        self, *, text: str, dense: Vector, filter: IndexFilter, limit: int, earlier: str = ""
+        self, *, text: str, dense: Vector | None, filter: IndexFilter, limit: int, earlier: str = ""
     ) -> list[Match]:
         check_limit(limit)
-        check_vector(dense, self._dimension, "the query")
-        if filter.matches_nothing:
+        if dense is not None:
+            check_vector(dense, self._dimension, "the query")
+        lists = [terms for terms in self._bm25.lists(text, earlier) if terms.indices]
+        if filter.matches_nothing or (dense is None and not lists):
             return []
         with self._open("query") as client:
             condition = _filter(filter)
             depth = max(limit, MIN_PREFETCH)
-            prefetch = [models.Prefetch(query=dense.tolist(), using=DENSE, filter=condition, limit=depth)]
-            for terms in self._bm25.lists(text, earlier):
-                if terms.indices:
-                    prefetch.append(
-                        models.Prefetch(query=_sparse(terms), using=SPARSE, filter=condition, limit=depth)
-                    )
+            prefetch = [
+                models.Prefetch(query=_sparse(terms), using=SPARSE, filter=condition, limit=depth)
+                for terms in lists
+            ]
+            if dense is not None:
+                prefetch.insert(
+                    0, models.Prefetch(query=dense.tolist(), using=DENSE, filter=condition, limit=depth)
+                )
             answer = client.query_points(
                 self._name,
                 prefetch=prefetch,

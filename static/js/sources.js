@@ -26,12 +26,24 @@ function source(documents, row, numbered) {
     part("quote", row.quote ?? row.text ?? ""),
   );
   const item = document.createElement("li");
-  item.append(link);
+  item.append(link, ...alsoIn(documents, row.also_in ?? []));
   return item;
 }
 
-function part(name, text) {
-  const element = document.createElement("span");
+function alsoIn(documents, copies) {
+  if (copies.length === 0) return [];
+  const line = part("also-in muted small", "Also in: ", "p");
+  copies.forEach((copy, index) => {
+    const link = document.createElement("a");
+    link.href = placeUrl(documents, copy);
+    link.textContent = copy.title;
+    line.append(...(index ? [", ", link] : [link]));
+  });
+  return [line];
+}
+
+function part(name, text, kind = "span") {
+  const element = document.createElement(kind);
   element.className = name;
   element.textContent = text;
   return element;

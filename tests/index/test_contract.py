@@ -44,6 +44,18 @@ def test_the_one_passage_with_what_is_meant_exactly_comes_before_what_is_near(
     assert target.id in found(index, text=query, seed=7, limit=10)
 
 
+def test_without_a_vector_only_passages_with_one_of_the_words_are_found(index: VectorIndex) -> None:
+    points = [point(seed, "the weather in the mountains") for seed in range(1, 30)]
+    target = point(500, "an impeller of bronze")
+    index.upsert([*points, target])
+
+    def having(text: str) -> list[uuid.UUID]:
+        return [m.id for m in index.query(text=text, dense=None, filter=EVERYTHING, limit=5)]
+
+    assert having("impellers") == [target.id]
+    assert having("impelller") == having("the") == []
+
+
 def test_a_match_in_words_and_vectors_beats_either_alone(index: VectorIndex) -> None:
     points = [point(seed, "quarterly report of the harbour") for seed in range(1, 60)]
     both = point(100, "turbine maintenance manual", dense=unit(0))

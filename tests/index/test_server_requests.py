@@ -167,6 +167,18 @@ def test_a_query_fuses_both_vectors_under_one_filter() -> None:
     assert [(match.id, match.score) for match in matches] == [(point(3).id, 1.25)]
 
 
+def test_a_query_without_a_vector_asks_for_words_alone() -> None:
+    wire = Wire()
+    index = opened(wire)
+    wire.requests.clear()
+    everything = IndexFilter(collection_ids=(CONTRACTS,))
+    index.query(text="old red valve", dense=None, filter=everything, limit=7)
+    [(_, _, body)] = wire.requests
+    assert [each["using"] for each in body["prefetch"]] == ["bm25"]
+    assert index.query(text="the", dense=None, filter=everything, limit=7) == []
+    assert len(wire.requests) == 1
+
+
 def test_nothing_readable_sends_nothing() -> None:
     wire = Wire()
     index = opened(wire)

@@ -19,12 +19,13 @@ from search import prompting
 from search.citations import Citation
 from search.conversations import Asker, create_turn, get_turn
 from search.events import SourcesFound, data_of
+from search.hits import Hit
 from search.markup import render
 from search.models import Chunk, Document, Page, Turn
 from search.pages import search_page
 from search.passages import choose_sources, widen
 from search.places import LONGEST_PLACE, is_paged, place_of
-from search.retrieval import Hit, retrieve
+from search.retrieval import retrieve
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 from tests.search.conftest import Library

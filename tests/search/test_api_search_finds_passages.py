@@ -41,6 +41,7 @@ def test_a_result_says_where_it_stands(api: Api, acme: Organization, library: Li
         "end": len(text),
         "collection": "General",
         "also_in": [],
+        "more": [],
     }
     assert page_text(acme, library.tariff, 2)[: len(text)] == text
 
@@ -63,7 +64,7 @@ def test_filters_narrow_the_results(api: Api, acme: Organization, library: Libra
 
 def test_another_organisation_finds_nothing(api: Api, globex: Organization, library: Library) -> None:
     body = {"query": "monthly tariff in euros", "filters": {"document_ids": [str(library.tariff)]}}
-    assert post(api(globex), body).json() == {"results": []}
+    assert post(api(globex), body).json() == {"results": [], "corrected": None}
 
 
 def test_a_key_without_the_scope_is_refused(api: Api, acme: Organization, library: Library) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from search.hits import Hit
 from search.index.sparse import EARLIER, Bm25Encoder, term_sequence
 from search.ranking import PHRASES, TITLE, by_title_and_phrases
-from search.retrieval import Hit, readable_collections, retrieve
+from search.retrieval import readable_collections, retrieve
 from tenants.models import Organization
 from tests.search.corpus_rows import EMBEDDER, document
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from search.duplicates import MOST_COPIES, without_repeats
+from search.hits import Hit
 from search.index import Vector
-from search.retrieval import Hit
 from tenants.models import Organization
 from tests.search.corpus_rows import collection, document
 from tests.search.test_retrieval_shows_only_what_may_be_read import ask
