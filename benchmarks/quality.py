@@ -1,10 +1,12 @@
 """How good the answers are, all suites in one table, with the naive peer beside us.
 
     python -m benchmarks.quality ../shared/eval [--split held] [--limit 100] [--only squad2 clapnq] [--no-peer]
+        [--retrieval-only]
 
 Runs what ``manage.py evaluate`` runs, with the models loaded once, on the state under ``TESSERA_VAR_DIR``, which the product
 must not be using. The peer (:mod:`benchmarks.naive_answers`) is asked the same questions of suites with answers, once plainly
-and once with "cite your sources". Prints the table and keeps one JSON file.
+and once with "cite your sources"; beside a suite of files stands BM25 over their pages (:mod:`benchmarks.bm25_pages`). With
+``--retrieval-only`` no language model is loaded. Prints the table and keeps one JSON file.
 """
 
 from __future__ import annotations
@@ -60,17 +62,18 @@ def printed(table: Mapping[str, Mapping[str, float]]) -> str:
 
 def measure(folder: Path, options: dict[str, Any], models: Any, *, peer: bool) -> Table:
     """Our columns of a suite and, where it has answers, the peer's."""
-    from benchmarks import naive_answers
+    from benchmarks import bm25_pages, naive_answers
     from ingestion.evaluating import IngestionPublisher
     from search.evaluation import jobs
     from search.evaluation.asking import Asking
     from search.evaluation.corpora import names_of, organization_of
+    from search.evaluation.derived import with_derived_pages
     from search.evaluation.run import summarise
     from search.evaluation.suites import chosen, read
     from search.retrieval import readable_collections
 
     suite = chosen(read(folder), split=options["split"], limit=options["limit"])
-    answers = any(question.answerable is not None for question in suite.questions)
+    answers = not options["retrieval_only"] and any(q.answerable is not None for q in suite.questions)
     home = organization_of(suite.name)
     asked = {**options, "source": str(folder), "retrieval_only": not answers}
     run = jobs.begin_here(home, suite=suite.name, options=asked)
@@ -78,8 +81,14 @@ def measure(folder: Path, options: dict[str, Any], models: Any, *, peer: bool) -
     if run.status != "done":
         raise SystemExit(f"{suite.name}: {run.error}")
     table: Table = {suite.name: run.metrics}
+    asking = Asking(home, readable_collections(home), names_of(home), models)
+    if suite.kind == "files" and peer:
+        pages = bm25_pages.Pages(asking)
+        with_pages = with_derived_pages(suite, home, asking.names)
+        table[f"{suite.name} BM25 over pages"] = summarise(
+            bm25_pages.ask(question, pages) for question in with_pages.questions
+        )
     if answers and peer:
-        asking = Asking(home, readable_collections(home), names_of(home), models)
         passages = naive_answers.load(asking)
         for cite in (False, True):
             name = f"{suite.name} {'citing ' if cite else ''}peer"
@@ -118,6 +127,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--model", default="")
     parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--retrieval-only", action="store_true", help="Rank documents; write no answers.")
     options = parser.parse_args(arguments)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -129,19 +139,23 @@ def main(arguments: list[str]) -> None:
 
     from config.management.commands.evaluate import alone, models_for
 
-    asked = {name: getattr(options, name) for name in ("split", "limit", "threads", "model")}
+    asked = {
+        name: getattr(options, name) for name in ("split", "limit", "threads", "model", "retrieval_only")
+    }
     with alone() as free:
         if not free:
             raise SystemExit("The product runs on this folder: stop it, or set TESSERA_VAR_DIR to another.")
         call_command("migrate", interactive=False, verbosity=0)
         table: Table = {}
-        with models_for({**asked, "retrieval_only": False}) as models:
+        with models_for(asked) as models:
             for folder in suites_below(options.folder.resolve()):
                 if not options.only or folder.name in options.only:
                     table |= measure(folder, asked, models, peer=not options.no_peer)
                     print(printed(table), flush=True)
-            model, embedder = models.generator.model_name, models.embedder.name
-    print(keep("quality", {"model": model, "embedder": embedder, "options": asked, "suites": table}))
+            model = "" if options.retrieval_only else models.generator.model_name
+            embedder = models.embedder.name
+    name = "quality-retrieval" if options.retrieval_only else "quality"
+    print(keep(name, {"model": model, "embedder": embedder, "options": asked, "suites": table}))
 
 
 if __name__ == "__main__":

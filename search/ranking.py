@@ -1,7 +1,7 @@
-"""What the fused score of the index cannot see of a passage: how much of its title was asked for, and whether the words
-of the question stand in it side by side.
+"""What the fused score of the index cannot see of a passage: how much of its title was asked for, whether the words of the
+question stand in it side by side, and how new it is where the latest is asked for (:mod:`search.recency`).
 
-What always holds: only the order and the scores of hits change, never which they are; equal hits keep their order. Both
+What always holds: only the order and the scores of hits change, never which they are; equal hits keep their order. The first two
 weights were chosen on one half of the questions of five collections and hold on the other (``docs/search.md``).
 """
 
@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from search.index.sparse import term_sequence
+from search.recency import LATEST, asks_for_latest, newness
 
 if TYPE_CHECKING:
     from search.hits import Hit
@@ -30,7 +31,16 @@ def by_title_and_phrases(query: str, hits: Sequence[Hit]) -> list[Hit]:
     if not asked:
         return list(hits)
     words, pairs = frozenset(asked), frozenset(pairwise(asked))
-    scored = [replace(hit, score=hit.score + _more(hit, words, pairs)) for hit in hits]
+    new = newness(hits) if asks_for_latest(query) else {}
+    scored = [
+        replace(
+            hit,
+            score=hit.score
+            + _more(hit, words, pairs)
+            + (LATEST * new.get(hit.dated, 0.0) if hit.dated else 0.0),
+        )
+        for hit in hits
+    ]
     return sorted(scored, key=lambda hit: -hit.score)
 
 

@@ -161,21 +161,27 @@ def _rank(outcome: Outcome, asking: Asking) -> None:
     found = _retrieve(outcome, asking, earlier_question(earlier))
     outcome.query = outcome.query or retrieval_query(question.text, earlier)
     outcome.passages = [_passage(hit, asking) for hit in found.hits[:SHOWN]]
-    said = outcome.metrics
-    said["best_similarity"] = round(found.best_similarity, 4)
-    ranked = list(dict.fromkeys(_name(asking, hit.document_id) for hit in found.hits))
+    outcome.metrics["best_similarity"] = round(found.best_similarity, 4)
+    judge_ranking(outcome, [(_name(asking, hit.document_id), hit.page) for hit in found.hits])
+    if question.spans:
+        _judge_spans(outcome.metrics, question, found.hits, asking)
+
+
+def judge_ranking(outcome: Outcome, found: Sequence[tuple[str, int]]) -> None:
+    """Puts the metrics of a ranking into ``outcome``: ``found`` are names of documents and pages, best first, repeated ones
+    too."""
+    question, said = outcome.question, outcome.metrics
+    ranked = list(dict.fromkeys(name for name, _ in found))
     if question.relevant:
         _put(said, "ndcg@10", metrics.ndcg(ranked, question.relevant, 10))
         _put(said, "recall@10", metrics.recall(ranked, question.relevant, 10))
         _put(said, "recall@100", metrics.recall(ranked, question.relevant, 100))
         _put(said, "mrr@10", metrics.reciprocal_rank(ranked, question.relevant, 10))
         _put(said, f"document_hit@{FIRST}", float(any(name in question.relevant for name in ranked[:FIRST])))
-    seen = dict.fromkeys((_name(asking, hit.document_id), hit.page) for hit in found.hits)
+    first = list(dict.fromkeys(found))[:FIRST]
     for name, pages in (("page_hit", question.pages), ("derived_page_hit", question.derived_pages)):
         if pages:
-            said[f"{name}@{FIRST}"] = float(any(page in pages for page in list(seen)[:FIRST]))
-    if question.spans:
-        _judge_spans(said, question, found.hits, asking)
+            said[f"{name}@{FIRST}"] = float(any(page in pages for page in first))
 
 
 def _retrieve(outcome: Outcome, asking: Asking, earlier: str) -> Retrieval:

@@ -1,7 +1,8 @@
 """Pages that hold the numbers of a reference answer, for questions about files whose suite names no page.
 
 What always holds: it is told apart from given evidence (``derived_page_hit@5``), since nobody has looked at it: in each source
-file those pages count that hold most of the answer's numbers, if they hold two of them, or the only one.
+file those pages count that hold most of the answer's numbers, if they hold two of them, the only one, or one of four digits or
+more, which hardly stands there by chance: an answer from several files has often one number of each.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from tenants.scope import tenant_scope
 
 _NUMBER = re.compile(r"(?<![\w.,])\d+(?:[.,]\d+)*(?![\w])")
 _YEAR = re.compile(r"(?:19|20)\d\d\Z")
+TELLING = 4
+"""Digits of a number that alone makes a page evidence."""
 Texts = Mapping[str, Mapping[int, frozenset[str]]]
 """Per document and page the numbers on it."""
 
@@ -44,10 +47,18 @@ def numbers(text: str) -> frozenset[str]:
 def pages_with(wanted: Iterable[str], pages: Mapping[int, frozenset[str]]) -> list[int]:
     """The pages of one file that hold most of ``wanted``."""
     looked_for = frozenset(wanted)
-    counts = {number: len(looked_for & there) for number, there in pages.items()}
-    most = max(counts.values(), default=0)
-    enough = most >= min(2, len(looked_for)) and most > 0
-    return sorted(number for number, count in counts.items() if count == most) if enough else []
+    found = {number: looked_for & there for number, there in pages.items()}
+    most = max(map(len, found.values()), default=0)
+    enough = min(2, len(looked_for))
+    return sorted(
+        number
+        for number, shared in found.items()
+        if len(shared) == most > 0 and (most >= enough or any(_is_telling(n) for n in shared))
+    )
+
+
+def _is_telling(number: str) -> bool:
+    return sum(c.isdigit() for c in number) >= TELLING
 
 
 def _derived(question: SuiteQuestion, texts: Texts) -> SuiteQuestion:
