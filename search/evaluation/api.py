@@ -32,7 +32,7 @@ class RunSerializer(serializers.ModelSerializer[EvaluationRun]):
         fields = read_only_fields = _OF_A_RUN
 
 
-class ResultSerializer(serializers.ModelSerializer[EvaluationResult]):
+class EvaluationResultSerializer(serializers.ModelSerializer[EvaluationResult]):
     class Meta:
         model = EvaluationResult
         fields = (
@@ -43,7 +43,7 @@ class ResultSerializer(serializers.ModelSerializer[EvaluationResult]):
 
 
 class RunDetailSerializer(serializers.ModelSerializer[EvaluationRun]):
-    results = ResultSerializer(many=True, read_only=True)
+    results = EvaluationResultSerializer(many=True, read_only=True)
 
     class Meta:
         model = EvaluationRun

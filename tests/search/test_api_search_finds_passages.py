@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from drf_spectacular.generators import SchemaGenerator
 
 from inference import runtime
 from tenants.models import Organization
@@ -129,3 +130,11 @@ def test_while_models_load_it_says_when_to_come_back(api: Api, acme: Organizatio
     response = post(api(acme), {"query": "tariff"})
     assert (response.status_code, response.json()["error"]["code"]) == (503, "not_ready")
     assert response.headers["Retry-After"]
+
+
+def test_the_description_of_a_result_is_that_of_a_search() -> None:
+    generator: Any = SchemaGenerator
+    schemas = generator().get_schema(request=None, public=True)["components"]["schemas"]
+    results = schemas["SearchResponse"]["properties"]["results"]["items"]["$ref"].rpartition("/")[2]
+    assert {"document", "also_in", "more", "score"} <= set(schemas[results]["properties"])
+    assert "gold" in schemas["EvaluationResult"]["properties"]
