@@ -76,12 +76,12 @@ def trade_off(likely: Array, answerable: npt.NDArray[np.bool_]) -> list[dict[str
     return rows
 
 
-def area(likely: Array, answerable: npt.NDArray[np.bool_]) -> float:
-    """Area under the curve of telling one kind from the other; equal values count half."""
+def area(likely: Array, answerable: npt.NDArray[np.bool_]) -> float | None:
+    """Area under the curve of telling one kind from the other; equal values count half. None where one kind is missing."""
     yes, no = likely[answerable], likely[~answerable]
     if not len(yes) or not len(no):
-        return float("nan")
-    return float(((yes[:, None] > no) + 0.5 * (yes[:, None] == no)).mean())
+        return None
+    return round(float(((yes[:, None] > no) + 0.5 * (yes[:, None] == no)).mean()), 4)
 
 
 def _cases(suite: Any, home: Any, split: str, stranger: str, models: Any, threads: int) -> list[Case]:
@@ -167,7 +167,7 @@ def report(cases: Sequence[Case]) -> dict[str, Any]:
             here = half & part
             result[f"{split}: {name}"] = {
                 "questions": int(here.sum()),
-                "area": round(area(likely[here], answerable[here]), 4),
+                "area": area(likely[here], answerable[here]),
                 "trade_off": trade_off(likely[here], answerable[here]),
             }
     return result
