@@ -17,13 +17,13 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
+from search.marks import MARK
 from search.sentences import Span
 
 _TAGS_WORDS = """
 p br strong em s code pre blockquote ul ol li h1 h2 h3 h4 h5 h6 table thead tbody tr th td hr a sup
 """
 TAGS = frozenset(_TAGS_WORDS.split())
-_MARK = re.compile(r"\[(\d{1,4})\]")
 _PRIVATE = "\uf8ff"
 """A character of no script, which is taken out of an answer first."""
 _FLAG = f"{{{_PRIVATE}}}"
@@ -104,7 +104,7 @@ def _no_source(state: StateInline, silent: bool) -> bool:
 
 def _citation(state: StateInline, silent: bool) -> bool:
     """The inline rule for ``[n]`` where ``n`` has an address. It never runs in code."""
-    match = _MARK.match(state.src, state.pos)
+    match = MARK.match(state.src, state.pos)
     if match is None or int(match.group(1)) not in state.env.get("citations", {}):
         return False
     if not silent:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from search.marks import MARK
 from search.support import NUMBER_WORDS, words
 
 _MONTH_WORDS = """
@@ -29,7 +30,6 @@ _TOKEN = re.compile(
     rf"{_DATE.pattern}|[€$£]|\d+(?:[.,:/-]\d+)*|[^\W\d_]+\d[\w-]*|[^\W\d_]+(?:['’][^\W\d_]+)?|%",
     re.IGNORECASE,
 )
-_MARK = re.compile(r"\[\d{1,4}\]")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*\Z")
 _CLOCK = re.compile(r"\d{1,2}:\d\d\Z")
 _YEAR = re.compile(r"1[5-9]\d\d\Z|20\d\d\Z")
@@ -69,7 +69,7 @@ class Sentence:
 
 def take_apart(text: str) -> Sentence:
     """The parts of a sentence."""
-    matches = list(_TOKEN.finditer(_MARK.sub(_blank, text)))
+    matches = list(_TOKEN.finditer(MARK.sub(_blank, text)))
     tokens = [match.group() for match in matches]
     values: list[Value] = []
     years: set[str] = set()

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from search.marks import MARK
 from search.sentences import Span, sentence_spans
 from search.support import words
 
-_MARK = re.compile(r"\[\d{1,4}\]")
 _BLANKS = re.compile(r"[ \t]+(?=\n|\Z)|(?<=\n)[ \t]*(?:[-*•–]|\d{1,3}[.)])?[ \t]*(?=\n|\Z)")
 _RULE = re.compile(r"[ \t]*\n[ \t]*\|?[ \t]*:?-+[-:| \t]*(?:\n|\Z)")
 """What follows the header of a table, which claims nothing."""
@@ -48,7 +48,7 @@ def _claims(sentence: str) -> bool:
         return False  # a part of a block of code cannot be taken out of it
     if (
         _UNDERLINE.search(bare)
-        or _MARK.search(bare)
+        or MARK.search(bare)
         or bare.startswith("#")
         or bare.rstrip("*_ ").endswith(":")
     ):

@@ -13,6 +13,7 @@ from typing import Any
 
 from search.citations import drop_marks
 from search.evaluation.metrics import Span, overlaps
+from search.marks import MARK
 from search.sentences import sentence_spans
 from search.support import words
 
@@ -20,8 +21,7 @@ LONGEST_QUOTE = 300
 """Characters of a quote that still points at something."""
 SAID = 0.5
 """Share of a sentence's content words."""
-_MARKED = re.compile(r"\[\d{1,4}\]")
-_AFTER_THE_STOP = re.compile(r"([.!?…。！？]++[\"'”’»)]*+)((?:[ \t]*\[\d{1,4}\])+)")
+_AFTER_THE_STOP = re.compile(rf"([.!?…。！？]++[\"'”’»)]*+)((?:[ \t]*{MARK.pattern})+)")
 
 
 def evidence_spans(text: str, answers: Iterable[str]) -> list[Span]:
@@ -46,7 +46,7 @@ def cited_sentences(answer: str) -> tuple[int, int]:
     answer = _AFTER_THE_STOP.sub(r"\2\1", answer)  # "It is so. [1]" cites as "It is so [1]." does
     sentences = [answer[start:end] for start, end in sentence_spans(answer)]
     sentences = [sentence for sentence in sentences if words(drop_marks(sentence))]
-    return sum(bool(_MARKED.search(sentence)) for sentence in sentences), len(sentences)
+    return sum(bool(MARK.search(sentence)) for sentence in sentences), len(sentences)
 
 
 def _literal(text: str, answer: str) -> list[Span]:
