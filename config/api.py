@@ -59,9 +59,7 @@ class CursorPagination(pagination.CursorPagination):
         """The place in the list. Raises ``ValidationError`` for a cursor that was in no ``next`` or ``previous``."""
         try:
             cursor = super().decode_cursor(request)
-            known = (
-                cursor is None or cursor.position is None or parse_datetime(str(cursor.position)) is not None
-            )
+            known = cursor is None or cursor.position is None or self._is_position(str(cursor.position))
         except (exceptions.NotFound, ValueError):
             known = False
         if not known:
@@ -69,6 +67,12 @@ class CursorPagination(pagination.CursorPagination):
                 {"cursor": ["Take the cursor from `next` or `previous` of a page."]}
             )
         return cursor
+
+    def _is_position(self, position: str) -> bool:
+        """Whether it may be a value of the field that the list is ordered by: a time, or a row's ``number``."""
+        if self.ordering[0] == "number":
+            return len(position) < 10 and position.isdecimal()
+        return parse_datetime(position) is not None
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:

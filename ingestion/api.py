@@ -27,7 +27,7 @@ from ingestion.serializers import (
     UploadSerializer,
 )
 from search.models import Collection, Document
-from search.paging import new_paginator, page_of
+from search.paging import PAGE_PARAMETERS, page_of, page_response
 from tenants.authentication import credential
 from tenants.models import Organization
 from tenants.scope import tenant_scope
@@ -60,13 +60,11 @@ class Documents(ReceivesAFile):
             OpenApiParameter("status", str, enum=STATUSES, description="Only documents in this state."),
             OpenApiParameter("q", str, description="Only documents whose title or file name contains this."),
             OpenApiParameter("external_id", str, description="Only the document that you gave this id."),
-            OpenApiParameter("cursor", str, description="From `next` or `previous` of a page."),
-            OpenApiParameter("page_size", int, description="Up to 200; 50 by default."),
+            *PAGE_PARAMETERS,
         ],
         responses={200: page_of(DocumentSerializer)},
     )
     def get(self, request: Request) -> Response:
-        paginator = new_paginator()
         with tenant_scope(credential(request).organization):
             found = progress.narrowed(
                 Document.objects.all(),
@@ -74,10 +72,12 @@ class Documents(ReceivesAFile):
                 words=request.query_params.get("q", "")[:200],
                 external_id=request.query_params.get("external_id", ""),
             )
-            page = paginator.paginate_queryset(progress.with_progress(found), request, view=self)
-            rows = progress.rows_of_documents(page or [])
-        answer: Response = paginator.get_paginated_response([DocumentSerializer(row).data for row in rows])
-        return answer
+            return page_response(
+                self,
+                request,
+                progress.with_progress(found),
+                lambda page: DocumentSerializer(progress.rows_of_documents(page), many=True).data,
+            )
 
     @extend_schema(
         operation_id="documents_create",

@@ -21,7 +21,7 @@ from search import asking, conversations
 from search.conversations import Asker, TurnView
 from search.events import last_event_id
 from search.filters import parse_filters
-from search.paging import new_paginator, page_of
+from search.paging import PAGE_PARAMETERS, page_of, page_response
 from search.retrieval import readable_collections, retrieve
 from search.serializers import (
     AnswerRequestSerializer,
@@ -197,20 +197,18 @@ class Conversations(ApiView):
     @extend_schema(
         operation_id="conversations_list",
         summary="List conversations, newest first",
-        parameters=[
-            OpenApiParameter("cursor", str, description="From `next` or `previous` of a page."),
-            OpenApiParameter("page_size", int, description="Up to 200; 50 by default."),
-        ],
+        parameters=PAGE_PARAMETERS,
         responses={200: page_of(ConversationSerializer)},
     )
     def get(self, request: Request) -> Response:
         asker = asker_of(request)
-        paginator = new_paginator()
         with tenant_scope(asker.organization):
-            page = paginator.paginate_queryset(conversations.own_conversations(asker), request, view=self)
-            rows = ConversationSerializer(page or [], many=True).data
-        answer: Response = paginator.get_paginated_response(rows)
-        return answer
+            return page_response(
+                self,
+                request,
+                conversations.own_conversations(asker),
+                lambda rows: ConversationSerializer(rows, many=True).data,
+            )
 
 
 class ConversationDetail(ApiView):

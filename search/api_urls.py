@@ -23,6 +23,11 @@ urlpatterns = [
         evaluation_api.EvaluationRunDetail.as_view(),
         name="api-evaluation-run",
     ),
+    path(
+        "evaluation/runs/<uuid:run_id>/results",
+        evaluation_api.EvaluationResults.as_view(),
+        name="api-evaluation-results",
+    ),
     path("conversations", api.Conversations.as_view(), name="api-conversations"),
     path("conversations/<uuid:conversation_id>", api.ConversationDetail.as_view(), name="api-conversation"),
 ]

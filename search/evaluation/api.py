@@ -14,12 +14,13 @@ from rest_framework.response import Response
 from search.api import ApiView, asker_of
 from search.evaluation import feedback
 from search.evaluation.models import EvaluationResult, EvaluationRun, Feedback
-from search.paging import new_paginator, page_of
+from search.evaluation.pages import SHOWS, filtered
+from search.paging import PAGE_PARAMETERS, page_of, page_response
 from tenants.authentication import credential
 from tenants.scope import tenant_scope
 
 _GONE = OpenApiResponse(description="There is nothing here for this key.")
-
+_UNKNOWN = OpenApiResponse(description="There is no such `show`, or no page gave this cursor.")
 
 _OF_A_RUN: tuple[str, ...] = (
     "id", "suite", "status", "error", "done", "total", "model", "embedder", "metrics", "created_at", "duration_s",
@@ -43,11 +44,9 @@ class EvaluationResultSerializer(serializers.ModelSerializer[EvaluationResult]):
 
 
 class RunDetailSerializer(serializers.ModelSerializer[EvaluationRun]):
-    results = EvaluationResultSerializer(many=True, read_only=True)
-
     class Meta:
         model = EvaluationRun
-        fields = read_only_fields = (*_OF_A_RUN, "configuration", "results")
+        fields = read_only_fields = (*_OF_A_RUN, "configuration")
 
 
 class FeedbackRequestSerializer(serializers.Serializer[Any]):
@@ -78,20 +77,17 @@ class EvaluationRuns(ApiView):
     @extend_schema(
         operation_id="evaluation_runs_list",
         summary="List evaluations, newest first",
-        parameters=[
-            OpenApiParameter("cursor", str, description="From `next` or `previous` of a page."),
-            OpenApiParameter("page_size", int, description="Up to 200; 50 by default."),
-        ],
+        parameters=PAGE_PARAMETERS,
         responses={200: page_of(RunSerializer)},
     )
     def get(self, request: Request) -> Response:
-        paginator = new_paginator()
         with tenant_scope(credential(request).organization):
-            runs = EvaluationRun.objects.order_by("-created_at", "-id")
-            page = paginator.paginate_queryset(runs, request, view=self)
-            rows = RunSerializer(page or [], many=True).data
-        answer: Response = paginator.get_paginated_response(rows)
-        return answer
+            return page_response(
+                self,
+                request,
+                EvaluationRun.objects.all(),
+                lambda runs: RunSerializer(runs, many=True).data,
+            )
 
 
 class EvaluationRunDetail(ApiView):
@@ -101,15 +97,40 @@ class EvaluationRunDetail(ApiView):
 
     @extend_schema(
         operation_id="evaluation_runs_retrieve",
-        summary="Look at an evaluation and its questions",
+        summary="Look at an evaluation",
         responses={200: RunDetailSerializer, 404: _GONE},
     )
     def get(self, request: Request, run_id: UUID) -> Response:
         with tenant_scope(credential(request).organization):
-            run = EvaluationRun.objects.prefetch_related("results").filter(id=run_id).first()
-            if run is None:
-                raise NotFound
-            return Response(RunDetailSerializer(run).data)
+            return Response(RunDetailSerializer(_run(run_id)).data)
+
+
+class EvaluationResults(ApiView):
+    """What came of an evaluation's questions."""
+
+    required_scopes = {"GET": "write"}
+
+    @extend_schema(
+        operation_id="evaluation_results_list",
+        summary="List an evaluation's questions with their answers",
+        parameters=[
+            OpenApiParameter("show", str, enum=list(SHOWS), description="Only these; `all` by default."),
+            *PAGE_PARAMETERS,
+        ],
+        responses={200: page_of(EvaluationResultSerializer), 400: _UNKNOWN, 404: _GONE},
+    )
+    def get(self, request: Request, run_id: UUID) -> Response:
+        show = request.query_params.get("show", "all")
+        if show not in SHOWS:
+            raise ValidationError({"show": [f"One of {', '.join(SHOWS)}."]})
+        with tenant_scope(credential(request).organization):
+            return page_response(
+                self,
+                request,
+                filtered(EvaluationResult.objects.filter(run=_run(run_id)), show),
+                lambda results: EvaluationResultSerializer(results, many=True).data,
+                ordering=("number",),
+            )
 
 
 class AnswerFeedback(ApiView):
@@ -133,3 +154,11 @@ class AnswerFeedback(ApiView):
         except feedback.NotAnswered as error:
             raise ValidationError(str(error)) from error
         return Response(FeedbackSerializer(given).data, status=201)
+
+
+def _run(run_id: UUID) -> EvaluationRun:
+    """A run of the open scope. Raises ``NotFound``."""
+    run = EvaluationRun.objects.filter(id=run_id).first()
+    if run is None:
+        raise NotFound
+    return run

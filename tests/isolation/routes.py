@@ -1,8 +1,8 @@
 """Every route of the product, classified: who may see what. A route that is missing here fails the walk.
 
 ``PUBLIC`` answers to anybody and knows no organisation. ``PERSON`` is about the person signed in.
-``OPERATOR`` is Django's admin and what is measured. ``PAGE`` lies under ``/o/<slug>/``. ``API`` needs a credential. ``ids`` says
-what the parameters of a route name: a kind of object of the world in :mod:`tests.isolation.world`.
+``OPERATOR`` is what is measured and, without an entry here, all below ``admin/``: Django's admin and the operator's pages.
+``PAGE`` lies under ``/o/<slug>/``. ``API`` needs a credential. ``ids`` says what the parameters of a route name: a kind of object of the world in :mod:`tests.isolation.world`.
 """
 
 from __future__ import annotations
@@ -116,6 +116,7 @@ ROUTES: dict[str, Route] = {
     "api-answer-feedback": api("POST", body={"helpful": True}, answer_id="turn"),
     "api-evaluation-runs": api("GET"),
     "api-evaluation-run": api("GET", run_id="run"),
+    "api-evaluation-results": api("GET", run_id="run"),
     "api-conversations": api("GET"),
     "api-conversation": api("GET", **CONVERSATION),
 }
