@@ -34,10 +34,18 @@ def operator_page(
     """``config/NAME.html`` with what ``snapshot`` says; its changing part ``_NAME.html`` alone for htmx. Leads everybody
     but the operator to the sign-in."""
     htmx = request.headers.get("HX-Request") == "true"
+    if htmx and not is_operator(request):  # an open page whose session ended: let the browser load it anew
+        return HttpResponse(status=204, headers={"HX-Refresh": "true"})
+    return for_the_operator(request, f"config/{'_' if htmx else ''}{name}.html", snapshot)
+
+
+def for_the_operator(
+    request: HttpRequest, template: str, context: Callable[[], dict[str, Any]]
+) -> HttpResponseBase:
+    """The template with what ``context`` says, kept by no cache. Leads everybody but the operator to the sign-in, before
+    ``context`` is asked."""
     if not is_operator(request):
-        if htmx:  # an open page whose session ended: let the browser load it anew
-            return HttpResponse(status=204, headers={"HX-Refresh": "true"})
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
-    response = render(request, f"config/{'_' if htmx else ''}{name}.html", snapshot())
+    response = render(request, template, context())
     response["Cache-Control"] = "no-store"
     return response

@@ -1,21 +1,28 @@
-"""What the pages of evaluations show: plain values, read within the organisation's scope."""
+"""What the pages of evaluations show: plain values, read within the organisation's scope.
+
+What always holds: an organisation's own pages and the operator's of a public suite show the same values; which of the two
+an address leads to is told from the organisation alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from search.evaluation.models import EvaluationQuestion, EvaluationResult, EvaluationRun
+from search.evaluation.models import EvaluationCorpus, EvaluationQuestion, EvaluationResult, EvaluationRun
 from search.links import citation_url
 from tenants.models import Organization
 from tenants.scope import tenant_scope
 
+Status = EvaluationRun.Status
 RUNS = 100
 RESULTS = 200
 TREND = (
@@ -26,10 +33,14 @@ NAMES = {
     **dict(TREND),
     "questions": "Questions", "ndcg@10": "nDCG@10", "recall@100": "Recall@100", "mrr@10": "MRR@10",
     "document_hit@5": "Document among the first 5", "page_hit@5": "Page among the first 5",
+    "derived_page_hit@5": "Derived page among the first 5", "span_recall@5": "Characters found, recall",
+    "span_precision@5": "Characters found, precision", "span_iou@5": "Characters found, overlap",
     "exact_match": "Exact match", "refusal_precision": "Refusals, precision", "refusal_recall": "Refusals, recall",
     "refusal_f1": "Refusals, F1", "false_refusal_rate": "Refused wrongly", "failed": "Failed",
+    "citation_document_precision": "Citations in the right document",
     "latency_p50_s": "Answer, median s", "latency_p95_s": "Answer, 95th percentile s",
     "first_token_p50_s": "First words, median s", "first_token_p95_s": "First words, 95th percentile s",
+    "retrieval_p50_s": "Search, median s", "retrieval_p95_s": "Search, 95th percentile s",
 }  # fmt: skip
 SHOWS = {"all": "All", "wrong": "Wrong", "refused": "Refused wrongly", "uncited": "Uncited"}
 WRONG_BELOW = 0.3
@@ -51,14 +62,46 @@ def overview(organization: Organization) -> dict[str, Any]:
     with tenant_scope(organization):
         runs = list(EvaluationRun.objects.all()[:RUNS])
         questions = EvaluationQuestion.objects.count()
-    done = [run for run in reversed(runs) if run.status == EvaluationRun.Status.DONE]
+    done = [run for run in reversed(runs) if run.status == Status.DONE]
     return {
-        "runs": [{"run": run, "shown": _shown(run.metrics, TREND)} for run in runs],
+        "home": organization,
+        "runs": [_run_row(organization, run) for run in runs],
         "columns": [label for _, label in TREND],
         "trend": trend(done),
         "question_count": questions,
         "under_way": any(run.status in ("queued", "running") for run in runs),
+        "compare_url": address(organization, "evaluation-comparison") if len(done) > 1 else "",
     }
+
+
+def suites() -> list[dict[str, Any]]:
+    """The public suites by name, each with its newest run that has ended, what has changed since the run before, and the
+    trend."""
+    found = []
+    for organization in Organization.objects.filter(is_internal=True).order_by("slug"):
+        with tenant_scope(organization):
+            runs = list(EvaluationRun.objects.filter(status=Status.DONE)[:RUNS])
+            corpus = EvaluationCorpus.objects.first()
+        newest = runs[0] if runs else None
+        before = runs[1].metrics if len(runs) > 1 else {}
+        found.append(
+            {
+                "name": corpus.suite if corpus is not None else organization.name,
+                "url": address(organization, "evaluation"),
+                "newest": newest,
+                "run_url": address(organization, "evaluation-detail", newest.id) if newest else "",
+                "metrics": _with_change(newest.metrics, before) if newest else [],
+                "trend": trend(runs[::-1]),
+            }
+        )
+    return found
+
+
+def address(organization: Organization, name: str, *arguments: Any) -> str:
+    """Where a page of its evaluations lies: below the operator's for a public suite, below its own else."""
+    return reverse(
+        f"operator-{name}" if organization.is_internal else name, args=[organization.slug, *arguments]
+    )
 
 
 def trend(runs: Sequence[EvaluationRun]) -> SafeString | str:
@@ -92,20 +135,34 @@ def trend(runs: Sequence[EvaluationRun]) -> SafeString | str:
     )  # fmt: skip
 
 
-def run_page(organization: Organization, run_id: UUID, show: str) -> dict[str, Any]:
-    """A run with its results, filtered. Raises ``EvaluationRun.DoesNotExist``."""
+def run_page(organization: Organization, run_id: UUID, query: Mapping[str, str]) -> dict[str, Any]:
+    """A run with its results: those that ``show`` of the query names, numbered higher than ``after``. Raises
+    ``EvaluationRun.DoesNotExist``."""
+    show = query.get("show", "all")
+    show = show if show in SHOWS else "all"
+    after = _number(query.get("after", ""))
     with tenant_scope(organization):
         run = EvaluationRun.objects.get(id=run_id)
         results = EvaluationResult.objects.filter(run=run)
         counts = {name: filtered(results, name).count() for name in SHOWS}
-        rows = list(filtered(results, show)[:RESULTS])
+        rows = list(filtered(results, show).filter(number__gt=after)[: RESULTS + 1])
+        ended = EvaluationRun.objects.filter(status=Status.DONE, suite=run.suite)
+        before = ended.filter(created_at__lt=run.created_at).first() if run.status == Status.DONE else None
+    shown = rows[:RESULTS]
+    compared = urlencode({"before": before.id, "after": run.id}) if before is not None else ""
     return {
         "run": run,
+        "runs_url": address(organization, "evaluation"),
+        "compare_url": f"{address(organization, 'evaluation-comparison')}?{compared}" if compared else "",
         "metrics": _shown(run.metrics, tuple(NAMES.items())),
-        "results": rows,
+        "results": [
+            {"row": row, "url": address(organization, "evaluation-result", run.id, row.number)}
+            for row in shown
+        ],
         "show": show,
         "shows": [(name, label, counts[name]) for name, label in SHOWS.items()],
-        "more": counts[show] - len(rows),
+        "after": after,
+        "next": shown[-1].number if len(rows) > len(shown) else None,
     }
 
 
@@ -132,6 +189,7 @@ def result_page(organization: Organization, run_id: UUID, number: int) -> dict[s
     slug = organization.slug
     return {
         "run": run,
+        "run_url": address(organization, "evaluation-detail", run.id),
         "result": result,
         "metrics": sorted(result.metrics.items()),
         "timings": sorted(result.timings.items()),
@@ -140,6 +198,29 @@ def result_page(organization: Organization, run_id: UUID, number: int) -> dict[s
         "configuration": sorted(run.configuration.get("settings", {}).items()),
         "code": run.configuration.get("code", ""),
     }
+
+
+def _run_row(organization: Organization, run: EvaluationRun) -> dict[str, Any]:
+    url = address(organization, "evaluation-detail", run.id)
+    return {"run": run, "url": url, "shown": _shown(run.metrics, TREND)}
+
+
+def signed(change: float, form: str) -> str:
+    """A difference with its sign as people print it."""
+    return f"{change:+{form}}".replace("-", "−")
+
+
+def _with_change(metrics: dict[str, Any], before: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Label, value and change of each metric of the trend that there is."""
+    return [
+        (label, _text(metrics[name]), signed(metrics[name] - before[name], ".2f") if name in before else "")
+        for name, label in TREND
+        if name in metrics
+    ]
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 10 else 0
 
 
 def _with_url(slug: str, place: dict[str, Any]) -> dict[str, Any]:

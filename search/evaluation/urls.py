@@ -14,6 +14,7 @@ urlpatterns = [
     path("evaluation/run", views.evaluation_run, name="evaluation-run"),
     path(_RUN, views.evaluation_detail, name="evaluation-detail"),
     path(f"{_RUN}<int:number>/", views.evaluation_result, name="evaluation-result"),
+    path("evaluation/compare", views.evaluation_comparison, name="evaluation-comparison"),
     path("evaluation/questions/", views.questions, name="evaluation-questions"),
     path("evaluation/questions/upload", views.questions_upload, name="evaluation-questions-upload"),
     path(_QUESTION, views.question, name="evaluation-question"),

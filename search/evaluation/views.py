@@ -15,7 +15,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from search.conversations import Asker, NoSuchConversation
-from search.evaluation import feedback, jobs, own, pages
+from search.evaluation import comparing, feedback, jobs, own, pages
 from search.evaluation.feedback import NotAnswered
 from search.evaluation.models import EvaluationQuestion, EvaluationResult, EvaluationRun, Feedback
 from search.evaluation.suites import SuiteError
@@ -52,9 +52,8 @@ def evaluation_run(request: MemberRequest, organization: str) -> HttpResponse:
 @require_safe
 def evaluation_detail(request: MemberRequest, organization: str, run_id: UUID) -> HttpResponse:
     """A run with its questions; ``?show=wrong``, ``refused`` or ``uncited``."""
-    home, show = _managed(request), request.GET.get("show", "all")
     try:
-        context = pages.run_page(home, run_id, show if show in pages.SHOWS else "all")
+        context = pages.run_page(_managed(request), run_id, request.GET)
     except EvaluationRun.DoesNotExist as error:
         raise Http404 from error
     return render(request, "search/evaluation_run.html", context)
@@ -68,6 +67,16 @@ def evaluation_result(request: MemberRequest, organization: str, run_id: UUID, n
     except EvaluationResult.DoesNotExist as error:
         raise Http404 from error
     return render(request, "search/evaluation_result.html", context)
+
+
+@require_safe
+def evaluation_comparison(request: MemberRequest, organization: str) -> HttpResponse:
+    """Two runs beside each other, ``?before=`` and ``after=`` their ids."""
+    try:
+        context = comparing.comparison_page(_managed(request), request.GET)
+    except EvaluationRun.DoesNotExist as error:
+        raise Http404 from error
+    return render(request, "search/evaluation_comparison.html", context)
 
 
 @require_safe

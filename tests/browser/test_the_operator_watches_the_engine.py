@@ -72,7 +72,7 @@ def test_it_breaks_no_rule_of_axe_and_fits_a_phone(
     for width in (1280, 360):
         page = open_browser(dark=dark, width=width)
         open_engine(page, operator)
-        for address in ("/admin/engine/", "/admin/queue/"):
+        for address in ("/admin/engine/", "/admin/queue/", "/admin/evaluations/"):
             page.goto(address)
             assert violations(page) == []
             assert page.evaluate("document.documentElement.scrollWidth") <= width

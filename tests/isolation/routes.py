@@ -96,6 +96,7 @@ ROUTES: dict[str, Route] = {
     "evaluation-run": page("POST"),
     "evaluation-detail": page("GET", run_id="run"),
     "evaluation-result": page("GET", run_id="run", number="number"),
+    "evaluation-comparison": page("GET"),
     "evaluation-questions": page("GET"),
     "evaluation-questions-upload": page("POST", body={"file": b"question\nWhat?\n"}),
     "evaluation-question": page("GET", "POST", body={"question": "What?"}, question_id="question"),

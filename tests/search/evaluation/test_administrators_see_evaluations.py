@@ -94,7 +94,7 @@ def test_results_are_filtered_by_what_went_wrong(acme: Organization, alice_clien
 
     def shown(show: str) -> list[str]:
         page = alice_client.get(f"/o/acme/evaluation/runs/{run.id}/", {"show": show})
-        return [row.question for row in page.context["results"]]
+        return [each["row"].question for each in page.context["results"]]
 
     assert shown("wrong") == ["bad", "made up"]
     assert shown("refused") == ["timid"]
