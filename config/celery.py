@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
 from celery.signals import after_task_publish, beat_init, heartbeat_sent, worker_init, worker_ready
 
 from config import heartbeat
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+EVALUATION_ENDS_WITHIN_S = 60.0
+"""What the questions in hand may take once the worker was asked to end; half of the compose file's grace."""
 
 app = Celery("tessera")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -21,18 +24,45 @@ app.autodiscover_tasks(["ingestion"])
 def _load_models(**kwargs: Any) -> None:
     """A worker process embeds through its own runtime; the embedded worker thread shares the server's."""
     from config.checks import refuse_wrong_database, refuse_wrong_settings
-    from config.env import env
     from config.runtime import start_runtime
     from ingestion import pipeline
-    from ingestion.evaluating import IngestionPublisher
-    from search.evaluation.jobs import EvaluationThread
 
     refuse_wrong_settings()
     refuse_wrong_database()
     pipeline.ask_before_each_step(_told_to_stop)
-    if env().mode == "production" and env().load_models:
+    if _has_models():
         start_runtime()
-        EvaluationThread(IngestionPublisher(works_itself=False)).start()
+
+
+class Evaluations(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Runs of evaluations are worked on a thread of a worker: whichever takes one first, one at a time for all workers."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def include_if(self, worker: Any) -> bool:
+        return _has_models()
+
+    def create(self, worker: Any) -> Any:
+        """What the worker starts after its models, and stops before it ends."""
+        from ingestion.evaluating import IngestionPublisher
+        from search.evaluation.jobs import EvaluationThread
+
+        return EvaluationThread(IngestionPublisher(works_itself=False))
+
+    def stop(self, worker: Any) -> None:
+        """Hands the run back after the questions in hand, so that another worker begins it at once."""
+        self.obj.stop(EVALUATION_ENDS_WITHIN_S)
+
+    terminate = stop
+
+
+app.steps["worker"].add(Evaluations)
+
+
+def _has_models() -> bool:
+    from config.env import env
+
+    return env().mode == "production" and env().load_models
 
 
 def _told_to_stop() -> bool:

@@ -124,7 +124,7 @@ class Installation:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -163,7 +163,7 @@ class Installation:
         self.start("inference")
         migrated = subprocess.run(
             [str(BIN / self.command("migrate")[0]), *self.command("migrate")[1:]],
-            env=self.environment("migrate"), cwd=ROOT, capture_output=True, text=True, timeout=60,
+            env=self.environment("migrate"), cwd=ROOT, capture_output=True, text=True, timeout=240,
         )  # fmt: skip
         assert migrated.returncode == 0, migrated.stderr
         for process in ("web1", "web2", "worker", "beat"):
