@@ -129,12 +129,12 @@ def engine_alone(generator: TextGenerator, tokens: int, rounds: int) -> dict[str
 
 
 def _messages(question: str, passage: Sequence[int], generator: TextGenerator) -> list[ChatMessage]:
-    from search.prompting import INSTRUCTIONS, REMINDER
+    from search.prompting import INSTRUCTIONS, REMINDERS
 
     text = b"".join(generator.token_bytes(token) for token in passage).decode(errors="replace")
     return [
         ChatMessage("system", INSTRUCTIONS, public=True),
-        ChatMessage("user", f"Passage [1]:\n{text}\n\nQuestion: {question}\n{REMINDER}"),
+        ChatMessage("user", f"Passage [1]:\n{text}\n\n{REMINDERS['full']}\nQuestion: {question}"),
     ]
 
 

@@ -12,7 +12,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from search.retrieval import Hit
+    from search.hits import Hit
 
 LATEST = 0.3
 """For a passage of the newest document, in units of the fused score, where the latest is asked for. Within the range that was

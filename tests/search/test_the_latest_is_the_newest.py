@@ -10,7 +10,7 @@ import pytest
 
 from search.ranking import by_title_and_phrases
 from search.recency import LATEST, asks_for_latest
-from search.retrieval import Hit
+from search.hits import Hit
 
 REPORT = "Net sales of the quarter were higher than a year before."
 
