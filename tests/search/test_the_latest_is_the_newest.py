@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from search.hits import Hit
 from search.ranking import by_title_and_phrases
 from search.recency import LATEST, asks_for_latest
-from search.hits import Hit
 
 REPORT = "Net sales of the quarter were higher than a year before."
 
