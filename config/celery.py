@@ -34,7 +34,7 @@ def _load_models(**kwargs: Any) -> None:
         start_runtime()
 
 
-class Evaluations(bootsteps.StartStopStep):  # type: ignore[misc]
+class Evaluations(bootsteps.StartStopStep):
     """Runs of evaluations are worked on a thread of a worker: whichever takes one first, one at a time for all workers."""
 
     requires = ("celery.worker.components:Pool",)
@@ -53,7 +53,8 @@ class Evaluations(bootsteps.StartStopStep):  # type: ignore[misc]
         """Hands the run back after the questions in hand, so that another worker begins it at once."""
         self.obj.stop(EVALUATION_ENDS_WITHIN_S)
 
-    terminate = stop
+    def terminate(self, worker: Any) -> None:
+        self.stop(worker)
 
 
 app.steps["worker"].add(Evaluations)

@@ -76,7 +76,7 @@ class Documents(ReceivesAFile):
                 self,
                 request,
                 progress.with_progress(found),
-                lambda page: DocumentSerializer(progress.rows_of_documents(page), many=True).data,
+                lambda page: [DocumentSerializer(row).data for row in progress.rows_of_documents(page)],
             )
 
     @extend_schema(

@@ -92,8 +92,8 @@ def load_hits(
         rows = {
             chunk.id: chunk
             for start in range(0, len(matches), 500)
-            for chunk in Chunk.objects.filter(
-                id__in=[match.id for match in matches[start : start + 500]],
+            for chunk in Chunk.objects.among([match.id for match in matches[start : start + 500]])
+            .filter(
                 version__published_for=F("version__document"),
                 version__document__collection__in=conditions.collection_ids,
             )

@@ -24,7 +24,7 @@ def page_response(
     view: APIView,
     request: Request,
     rows: QuerySet[Any],
-    as_json: Callable[[Sequence[Any]], Sequence[Any]],
+    as_json: Callable[[list[Any]], Any],
     *,
     ordering: Sequence[str] = (),
 ) -> Response:

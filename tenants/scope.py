@@ -315,6 +315,16 @@ class TenantManager(models.Manager[M]):
         rows: TenantQuerySet[M] = TenantQuerySet(self.model, using=self._db, hints=hints)
         return rows.filter(_InScope(models.F("organization_id"), scope.key or 0))
 
+    def among(self, ids: Sequence[Any]) -> TenantQuerySet[M]:
+        """The rows of the scope with these primary keys, which the database looks up one by one.
+
+        The scope is the same as of any other query set, but no index can serve it: SQLite, which takes an organisation for ten
+        rows, would read all of its rows instead (121 ms instead of 1 at 100,000).
+        """
+        scope = _require()
+        rows: TenantQuerySet[M] = TenantQuerySet(self.model, using=self._db)
+        return rows.filter(_InScope(models.F("organization_id") + 0, scope.key or 0), pk__in=ids)
+
     def raw(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise ScopeError("Raw SQL cannot be held inside an organisation; write the query with the ORM.")
 
