@@ -17,13 +17,20 @@ LONGEST_BRIEF = 25
 _DEGREES = r"many|much|long|often|old|far|tall|big|large|high|fast|quickly|late|early|wide|deep|heavy"
 _GRADE = r"viele?|viel|lange|oft|alt|hoch|groß|weit|schnell|breit|tief|schwer"
 _FACT = re.compile(
-    rf"\b(?:who|whom|whose|when|where|which|what|how (?:{_DEGREES})|wer|wem|wen|wessen|wann|wo|woher|wohin|was|"
+    rf"\b(?:who|whom|whose|when|where|which|what|how (?:{_DEGREES})|wer|wem|wen|wessen|wann|wo|woher|wohin|"
     rf"welche[rsmn]?|wie (?:{_GRADE})|wieviele?)\b",
     re.IGNORECASE,
 )
+_YES_OR_NO = re.compile(
+    r"\A\W*(?:is|are|was|were|am|do|does|did|can|could|may|might|must|shall|should|will|would|has|have|had|"
+    r"ist|sind|waren|darf|dürfen|kann|können|muss|müssen|soll|sollen|wird|werden|hat|haben|gibt)\b",
+    re.IGNORECASE,
+)
+_WAS = re.compile(r"\A\W*was (?:ist|sind|war|waren|kostet|heißt|beträgt)\b", re.IGNORECASE)
+"""German; the English word asks for yes or no."""
 _FULL = re.compile(
     rf"\bhow (?!(?:{_DEGREES})\b)|\bwie (?!(?:{_GRADE})\b)|"
-    r"\b(?:why|explain|describe|compare|differ\w*|steps?|summari[sz]\w*|summary|overview|list|discuss|happen(?:s|ed)?|"
+    r"\b(?:why|tell me|should i|do i do|to do|requirements?|voraussetzung(?:en)?|explain|describe|compare|differ\w*|steps?|summari[sz]\w*|summary|overview|list|discuss|happen(?:s|ed)?|"
     r"purpose|meaning|mean|definition|define|ways|reasons|causes|advantages|disadvantages|benefits|pros and cons|"
     r"warum|wieso|weshalb|wozu|erkläre?n?|beschreib\w*|vergleich\w*|unterschied\w*|zusammenfass\w*|überblick|schritte|"
     r"gründe|vorteile|nachteile|bedeutet|passiert)\b|"
@@ -36,4 +43,6 @@ def length_asked_for(question: str) -> Length:
     """``brief`` for a question for a fact: who, when, where, which, what, how many."""
     if len(question.split()) > LONGEST_BRIEF or _FULL.search(question):
         return "full"
-    return "brief" if _FACT.search(question) else "full"
+    if _WAS.search(question):
+        return "brief"
+    return "full" if _YES_OR_NO.search(question) or not _FACT.search(question) else "brief"

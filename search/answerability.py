@@ -18,8 +18,7 @@ from search.passages import Source
 from search.support import Evidence
 
 YES_OR_NO = SamplingParams(max_tokens=1, logprobs=20)
-UNLIKELY = -20.0
-"""The logarithm of a word that is not among the likeliest."""
+_YES, _NO = ("yes", "ja"), ("no", "nein")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +71,27 @@ def share_said(question: str, sources: Sequence[Source], read: Sequence[Source])
     return max((evidence.share_said(source.n, question) for source in read), default=0.0)
 
 
-def ask(generator: TextGenerator, handle: Handle) -> tuple[float, Finished]:
-    """``Signals.says_yes`` of a request with :data:`YES_OR_NO`, and how it ended. Without an answer it is 0."""
-    says_yes = 0.0
+def ask(generator: TextGenerator, handle: Handle) -> tuple[float | None, Finished]:
+    """``Signals.says_yes`` of a request with :data:`YES_OR_NO`, and how it ended. None where no likelihoods came."""
+    says_yes: float | None = None
     for event in handle:
         if isinstance(event, Finished):
             return says_yes, event
-        says_yes = _yes_before_no(generator, event)
+        if event.logprobs:
+            says_yes = _yes_before_no(generator, event)
     raise AssertionError("a handle ends with Finished")
 
 
 def _yes_before_no(generator: TextGenerator, event: Delta) -> float:
-    likeliest = {"yes": UNLIKELY, "no": UNLIKELY}
+    """A word that is not among the likeliest is as likely as the last of them at most; 0 where neither is."""
+    found: dict[str, float] = {}
+    least = 0.0
     for chosen in event.logprobs:
         for token_id, logprob in ((chosen.token_id, chosen.logprob), *chosen.top):
             word = generator.token_bytes(token_id).decode(errors="replace").strip().lower()
-            if word in likeliest:
-                likeliest[word] = max(likeliest[word], logprob)
-    return likeliest["yes"] - likeliest["no"]
+            found[word] = max(found.get(word, logprob), logprob)
+            least = min(least, logprob)
+    yes, no = (max((found[word] for word in said if word in found), default=None) for said in (_YES, _NO))
+    if yes is None and no is None:
+        return 0.0
+    return (least if yes is None else yes) - (least if no is None else no)

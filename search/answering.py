@@ -128,14 +128,13 @@ def _answer(
     # 4. Whether they answer the question at all. What is read for this is not read again for the answer.
     engine = Requests(generator, share_of(organization), priority, stop)
     if calibration is not None and settings.ENV.refuse_below > 0:
-        signals = Signals(
-            found.best_similarity,
-            share_said(found.corrected or question.text, sources, read),
-            engine.says_yes(build_check(question.text, read, question.earlier)),
-        )
-        if not stop.requested and calibration.probability(signals) < settings.ENV.refuse_below:
-            yield from _not_found(engine.usage, generator.model_name)
-            return
+        says_yes = engine.says_yes(build_check(question.text, read, question.earlier))
+        said = share_said(found.corrected or question.text, sources, read)
+        if says_yes is not None and not stop.requested:
+            signals = Signals(found.best_similarity, said, says_yes)
+            if calibration.probability(signals) < settings.ENV.refuse_below:
+                yield from _not_found(engine.usage, generator.model_name)
+                return
 
     # 5. The model writes; each sentence is checked against the passages as soon as it ends.
     messages = build_messages(question.text, read, question.earlier, length=length)

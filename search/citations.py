@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from search.injected import injected_spans
 from search.passages import Copy, Source
 from search.sentences import is_sentence_end
 from search.support import ACCEPT_FROM, ATTRIBUTE_FROM, LONGEST_QUOTE, Evidence, Support, words
@@ -111,7 +112,7 @@ class AnswerWriter:
     ) -> None:
         self._evidence = Evidence(sources, question)
         self._semantic = semantic
-        self._least_words = 1 if brief else 2
+        self._brief = brief
         self._held = ""
         self._sentence = ""
         self._marks: list[int] = []
@@ -154,7 +155,7 @@ class AnswerWriter:
             self._settle(run.group(), "" if _CUT_OFF.match(tail) else tail[:1], pieces)
         if not _CUT_OFF.match(tail):
             self._say(tail, pieces)
-        if words(self._claim):
+        if words(self._claim) or (self._brief and self._claim.strip()):
             self._close("", [], pieces)
         self.text = self.text.rstrip()
         return pieces
@@ -255,11 +256,13 @@ class AnswerWriter:
 
     def _attributed(self) -> list[Support]:
         claim = self._claim
-        if len(words(claim)) < self._least_words and not re.search(r"\d", claim):
-            return []
+        if len(words(claim)) < (1 if self._brief else 2) and not re.search(r"\d", claim):
+            return self._evidence.literal(claim) if self._brief else []
         ranked = self._evidence.ranked(claim)
         if ranked and ranked[0].score >= ATTRIBUTE_FROM:
             return ranked[:1]
+        if self._brief and (found := self._evidence.literal(claim)):
+            return found
         near = [s for s in ranked[:2] if s.score >= SEMANTIC_WORDS_FROM and s.literal]
         return [s for s in near if self._means(s.source)][:1] if len(words(claim)) > 2 else []
 
@@ -271,7 +274,7 @@ class AnswerWriter:
         known = self.citations.get(source.n)
         if known is not None:
             first, last = min(known.start - source.start, start), max(known.end - source.start, end)
-            whole = last - first <= LONGEST_QUOTE
+            whole = last - first <= LONGEST_QUOTE and not injected_spans(source.text[first:last])
             start, end = (first, last) if whole else (known.start - source.start, known.end - source.start)
         citation = Citation(
             source.n, source.document_id, source.version_id, source.chunk_id, source.title, source.page,

@@ -66,6 +66,7 @@ def find_conflicts(question: str, quoted: Iterable[Citation], sources: Sequence[
     time_asked = _ASKS_TIME.search(question) is not None
     taken_apart = {source.n: _sentences(source) for source in sources}
     found: list[Conflict] = []
+    told: set[frozenset[tuple[UUID, str]]] = set()
     for citation in quoted:
         own = [s for s in sources if s.document_id == citation.document_id]
         for sentence in (take_apart(citation.quote[start:end]) for start, end in claims(citation.quote)):
@@ -78,7 +79,13 @@ def find_conflicts(question: str, quoted: Iterable[Citation], sources: Sequence[
                     differing = _differing(
                         sentence, other, asked, names_asked=names_asked, time_asked=time_asked
                     )
-                    if differing is not None:
+                    if differing is None or first not in ("", differing[0]):
+                        continue
+                    pair = frozenset(
+                        ((citation.document_id, differing[0]), (source.document_id, differing[1]))
+                    )
+                    if pair not in told:
+                        told.add(pair)
                         first = first or differing[0]
                         others[source.document_id] = Said(differing[1], cited(source, *span))
                         break

@@ -16,6 +16,7 @@ from uuid import UUID
 import numpy as np
 
 from search.index import Vector
+from search.support import NUMBER_WORDS
 
 if TYPE_CHECKING:
     from search.hits import Hit
@@ -27,6 +28,10 @@ SHARED_WORDS = 0.9
 MOST_COPIES = 20
 """Named beside a hit."""
 _WORD = re.compile(r"\w+")
+_DECIDES = frozenset(
+    "no not never none nor without except cannot kein keine keinen nicht nie ohne außer".split()  # noqa: SIM905
+) | frozenset(NUMBER_WORDS)
+"""Words that turn what is said into something else."""
 
 
 def without_repeats(hits: Sequence[Hit], vectors: Mapping[UUID, Vector]) -> list[Hit]:
@@ -69,10 +74,13 @@ class _Text:
     def __init__(self, text: str) -> None:
         self.key = " ".join(text.casefold().split())
         self.words = Counter(_WORD.findall(self.key))
-        self.numbers = {word: n for word, n in self.words.items() if any(c.isdigit() for c in word)}
+        self.decides = {
+            word: n for word, n in self.words.items() if word in _DECIDES or any(c.isdigit() for c in word)
+        }
+        self.names = frozenset(word for word in _WORD.findall(text) if word[0].isupper())
 
     def says_the_same(self, other: _Text) -> bool:
-        if self.numbers != other.numbers:
+        if self.decides != other.decides or self.names != other.names:
             return False
         either = (self.words | other.words).total()
         return either > 0 and (self.words & other.words).total() >= SHARED_WORDS * either

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from django.conf import settings
 
+from inference.errors import InvalidRequest, NotReady, Overloaded
 from inference.request import ChatMessage, Finished, Handle, Priority, SamplingParams, Share, TextGenerator
 from search.answerability import YES_OR_NO, ask
 from search.events import UsageCounted
@@ -58,10 +59,15 @@ class Requests:
         self._stop.watch(handle)
         return handle
 
-    def says_yes(self, messages: Sequence[ChatMessage]) -> float:
-        """By how much the model prefers yes to no. Raises the error of the request."""
-        preference, finished = ask(self._generator, self.submit(messages, YES_OR_NO))
-        self.count(finished)
+    def says_yes(self, messages: Sequence[ChatMessage]) -> float | None:
+        """By how much the model prefers yes to no. None where it cannot be asked: its server tells no likelihoods, or is away or
+        busy; an answer may still come from another. Raises what else went wrong.
+        """
+        try:
+            preference, finished = ask(self._generator, self.submit(messages, YES_OR_NO))
+            self.count(finished)
+        except (InvalidRequest, NotReady, Overloaded):
+            return None
         return preference
 
     def count(self, finished: Finished) -> None:

@@ -13,6 +13,7 @@ in languages without rules pass, and so does what only a person would understand
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from search.sentences import Span, sentence_spans
@@ -24,6 +25,8 @@ _F = re.IGNORECASE | re.MULTILINE
 _BEFORE = r"(?:previous|prior|above|earlier|preceding|former|other|all|any|your|every|everything|system|before|existing)"
 _RULES = r"(?:instructions?|prompts?|rules?|guidelines?|directions?|passages?|context|sources?|orders?|texts?|system message)"
 _MODEL = r"(?:ai|a\.i\.|assistants?|language models?|llms?|chat ?bots?|bots?|models?|gpt|agents?)"
+_ASSISTANT = r"(?:(?<=the )assistants?(?=\s*[:,])|ais?|a\.i\.|ai assistants?|language models?|llms?|chat ?bots?|gpt)"
+"""Whom no note to people is for."""
 _ASKED = r"(?:asks?|asked|answer(?:s|ing)?|explain(?:s|ing)?|repl(?:y|ies|ying)|respond(?:s|ing)?|wants? to know|wish(?:es)? to know|inquires?)"
 _SAY = r"(?:say|reply|respond|answer|output|print|state|claim|append|include|mention|recommend|repeat|cite|tell|inform|write)"
 _DO = r"(?:insert|give|finish|begin|start|end|close|format|decode|list|use|add|put|direct)"
@@ -42,13 +45,13 @@ _TAKES_OVER = (
     r"^[ \t]*</?(?:system|instructions?|passages?|prompt|assistant|user)>[ \t]*$",
     r"^[ \t>#*-]*(?:passage|source) *[\[(]\d{1,3}[\])][^\n]{0,80}:[ \t]*$",
     r"^[ \t>#*=-]*(?:end|start|begin(?:ning)?) of (?:the )?(?:passages?|context|prompt|instructions)\b",
-    r"^[ \t>*#-]*new (?:instructions?|rules|task)\s*:",
-    r"^[ \t>*#-]*(?:SYSTEM|DEVELOPER)(?: (?:MESSAGE|PROMPT|NOTE))?\s*:(?-i:(?<=[A-Z]:)|(?<=[A-Z] :))",
+    r"^[ \t>*#-]*new (?:instructions?)\s*:",
+    r"^[ \t>*#-]*(?:SYSTEM|DEVELOPER) (?:MESSAGE|PROMPT|NOTE|OVERRIDE)\s*:(?-i:(?<=[A-Z]:)|(?<=[A-Z] :))",
     r"#{2,3} ?(?:instruction|response)s?\s*:",
     # another role
-    r"\byou are now [A-Z]\w*|\b(?:developer|debug|dan|god) mode (?:is )?(?:enabled|activated|on)\b|\bmodel under test\b",
+    r"\byou are now (?-i:[A-Z])\w*|\b(?:developer|debug|dan|god) mode (?:is )?(?:enabled|activated|on)\b|\bmodel under test\b",
     r"\bfrom now on,? (?:the only|answer|reply|respond|you (?:answer|reply|respond|say|are))\b",
-    rf"\b(?:note|message|instruction|notice|attention)s? (?:to|for) (?:the |any |all |every )?{_MODEL}\b",
+    rf"\b(?:note|message|instruction|notice|attention)s? (?:to|for) (?:the |any |all |every )?{_ASSISTANT}\b",
     r"(?:^|[.!?]\s+)(?:dear |hey |hello |attention,? )?(?:ai )?(?:assistant|chat ?bot|language model)\s*[,:!]",
     rf"^[ \t>*#-]*{_MODEL} (?:and|or) {_MODEL}\s*:",
 )
@@ -106,6 +109,8 @@ _TURN_OF_MODEL = re.compile(r"^[ \t>*#-]*assistant\s*:", _F)
 _KINDS = tuple(_either(kind) for kind in _WEAK)
 _SPREADS = 300
 """Characters behind an order to ignore something that belong to it, within its paragraph."""
+_BROKEN = re.compile(r"(?<=[\w,;])[ \t]*\n(?=[ \t]*[\w(\"“])")
+"""The end of a line in the midst of a sentence."""
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 
 
@@ -115,7 +120,7 @@ def injected_spans(text: str) -> list[Span]:
     until = 0
     dialogue = _TURN_OF_MODEL.search(text) is not None
     for start, end in sentence_spans(text):
-        sentence = text[start:end]
+        sentence = _on_a_line(text[start:end])
         takes_over = _TAKING_OVER.search(sentence) is not None
         takes_over = takes_over or (dialogue and _TURN_OF_USER.search(sentence) is not None)
         if takes_over:
@@ -124,6 +129,18 @@ def injected_spans(text: str) -> list[Span]:
         if takes_over or start < until or _ALONE.search(sentence) or weak_signs(sentence) >= SIGNS_FROM:
             found.append((start, end))
     return found
+
+
+def _on_a_line(sentence: str) -> str:
+    """The sentence as the rules read it: lines that only end there go on, other blanks and wide letters are plain ones."""
+    plain = "".join(map(_plain, sentence)) if not sentence.isascii() else sentence
+    return _BROKEN.sub(" ", plain)
+
+
+def _plain(character: str) -> str:
+    """One character for one: the letter that a wide one stands for."""
+    known = unicodedata.normalize("NFKC", character)
+    return known if len(known) == 1 else character
 
 
 def weak_signs(sentence: str) -> int:

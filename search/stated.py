@@ -81,8 +81,7 @@ def take_apart(text: str) -> Sentence:
         before = tokens[i - 1].lower() if i else ""
         after = tokens[i + 1].lower() if i + 1 < len(tokens) else ""
         led = frozenset(plain)
-        if match.lastgroup:
-            day = _day(match)
+        if match.lastgroup and (day := _day(match)):
             values.append(Value(day, frozenset([DATE]), led, token))
             years.add(day[:4])
         elif _CLOCK.match(token):
@@ -112,9 +111,11 @@ def _blank(match: re.Match[str]) -> str:
 
 
 def _day(match: re.Match[str]) -> str:
-    """A date as ``YYYY-MM-DD``; a year that is not said is ``----``."""
+    """A date as ``YYYY-MM-DD``; a year that is not said is ``----``. Empty where the month is none."""
     part = {name[0]: value for name, value in match.groupdict().items() if value}
     month = part["m"].lower()
+    if not month.isdigit() and month not in _MONTHS:
+        return ""  # "auguſt": letters that only match without regard to case
     number = int(month) if month.isdigit() else _MONTHS.index(month) % 12 + 1
     return f"{part.get('y', '----')}-{number:02}-{int(part['d']):02}"
 

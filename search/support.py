@@ -37,6 +37,7 @@ _NAME = re.compile(r"(?<=[\w,;:)'’] )(?:[A-Z][\w-]*[a-zà-ÿ][\w'’-]*|[A-Z]{
 """A word with a capital letter in the midst of a sentence. Of 619 cited sentences of answers (SQuAD 2.0, CLAP NQ, for tuning) 11 have
 a name that neither passage nor question has: 6 of these answers are wrong."""
 _GERMAN = re.compile(r"\b(?:der|die|das|und|ist|sind|nicht|ein|eine|wird|werden|für|mit|von)\b")
+_UNPARTED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _OWNER = re.compile(r"['’]s?\Z")
 _PIECE = re.compile(r"\S+")
 _SAYS_SOMETHING = re.compile(r"[.!?…。！？:;|\d]|\A\s*[-*•–]")
@@ -74,6 +75,8 @@ def words(text: str) -> list[str]:
 def _stem(word: str) -> str:
     if any(c.isdigit() for c in word):
         return word.replace(",", "")
+    if word in NUMBER_WORDS:
+        return word
     word = _OWNER.sub("", word)
     for ending in ("ing", "ed", "es", "en", "er", "s", "e"):
         if word.endswith(ending) and len(word) - len(ending) >= 4:
@@ -124,6 +127,8 @@ class Evidence:
         """The support of passage ``n`` for ``sentence``, with the best one or two sentences of it."""
         source = self.sources[n]
         wanted = frozenset(words(sentence))
+        if not self._sentences[n]:  # nothing but orders to the model: neither it nor its title says anything
+            return Support(source, 0.0, (0, len(source.text)), False, 0.0)
         literal = self._has_numbers(n, wanted) and self._has_names(n, sentence)
         span, said = self._best_span(n, wanted)
         span = self._shortened(source.text, span, wanted)
@@ -134,6 +139,23 @@ class Evidence:
         """All passages, the best supporting one first; of those that support enough, the one that says it most plainly."""
         found = (self.of(n, sentence) for n in self.sources)
         return sorted(found, key=lambda s: (-min(s.score, ATTRIBUTE_FROM), -s.said, -s.score, s.source.n))
+
+    def literal(self, answer: str) -> list[Support]:
+        """The sentence that has an answer of a few words as it stands, in the same letters, and most of the question beside it:
+        for answers without a content word ("In May", "the WHO") and scripts that do not part words.
+        """
+        plain = answer.strip(" .,;:!?\"'“”„()[]*_")
+        if not plain:
+            return []
+        parted = plain[0].isascii() or not _UNPARTED.search(plain)
+        pattern = re.compile(rf"(?<!\w){re.escape(plain)}(?!\w)" if parted else re.escape(plain))
+        found: list[Support] = []
+        for n, source in self.sources.items():
+            for span, have in zip(self._sentences[n], self._said[n], strict=True):
+                if pattern.search(source.text, *span):
+                    said = self._sum(have & self._asked) / (self._sum(self._asked) or 1.0)
+                    found.append(Support(source, 1.0, span, True, said - BEHIND * self._behind[n]))
+        return [max(found, key=lambda support: support.said)] if found else []
 
     def share_said(self, n: int, text: str) -> float:
         """The share of the content words of ``text`` that two neighbouring sentences of passage ``n`` say at most."""

@@ -23,6 +23,7 @@ BRIEF = [
     "In which building do visitors register?",
     "Wie viele Urlaubstage habe ich?",
     "Wann endet die Garantie?",
+    "Was kostet die Dichtung?",
 ]
 FULL = [
     "How do I replace the seal?",
@@ -33,6 +34,13 @@ FULL = [
     "Who is the buyer and when did they sign?",
     "Is the warranty five years?",
     "travel policy",
+    "Was the contract terminated in 2020?",
+    "Tell me about the project which was cancelled",
+    "Is it true that the bridge was closed when it rained?",
+    "What should I do if my laptop is stolen?",
+    "What are the requirements for a visa application?",
+    "Welche Voraussetzungen gelten für den Antrag?",
+    "Darf ich entscheiden, wer mich vertritt?",
     "Warum dauert die Lieferung so lange?",
     "Wie wird die Dichtung ersetzt?",
     "Was ist der Unterschied zwischen R5 und R7?",

@@ -248,3 +248,24 @@ def test_a_name_that_neither_passage_nor_question_has_is_supported_by_none() -> 
         writer.feed(said)
         writer.finish()
         assert bool(writer.citations) is cited, said
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The festival takes place in May. It is loud.", "in May"),
+        ("The rule was made by the WHO.", "the WHO"),
+        ("\u65e5\u672c\u306e\u9996\u90fd\u306f\u6771\u4eac\u3067\u3059\u3002", "\u6771\u4eac"),
+        ("There are three rooms in the house.", "3"),
+        ("There are 3 rooms in the house.", "Three"),
+    ],
+)
+def test_a_brief_answer_without_content_words_is_cited_where_it_stands(text: str, answer: str) -> None:
+    writer = AnswerWriter([replace(SOURCES[0], text=text, end=OFFSET + len(text))], brief=True)
+    writer.feed(answer)
+    writer.finish()
+    assert list(writer.citations) == [1]
+    other = AnswerWriter([replace(SOURCES[0], text=text, end=OFFSET + len(text))], brief=True)
+    other.feed("the FIFA")
+    other.finish()
+    assert other.citations == {}

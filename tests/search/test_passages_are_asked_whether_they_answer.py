@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from config.env import env
-from inference.request import Delta, Finished, TokenLogprob, Usage
+from inference.errors import InferenceError, InvalidRequest, NotReady, Overloaded
+from inference.request import Delta, Finished, PromptTokens, SamplingParams, TokenLogprob, Usage
 from inference.runtime import Runtime
 from search import answerability
-from search.answerability import UNLIKELY, YES_OR_NO, Calibration, Signals, calibration_for, share_said
+from search.answerability import YES_OR_NO, Calibration, Signals, calibration_for, share_said
 from search.answering import NOT_IN_DOCUMENTS
 from search.events import SourcesFound
 from search.generating import share_of
@@ -30,7 +33,7 @@ class Speller(ScriptedGenerator):
         return {Y: b" Yes", N: b"no"}.get(token_id, b"?")
 
 
-def heard(*top: tuple[int, float], chosen: tuple[int, float] = (OTHER, -0.1)) -> float:
+def heard(*top: tuple[int, float], chosen: tuple[int, float] = (OTHER, -0.1)) -> float | None:
     generator = Speller()
     handle = generator.submit(generator.render_chat([]), YES_OR_NO, share=share_of(Organization()))
     handle.result()
@@ -46,8 +49,8 @@ def heard(*top: tuple[int, float], chosen: tuple[int, float] = (OTHER, -0.1)) ->
 def test_yes_and_no_are_compared_however_they_are_spelt() -> None:
     assert heard((Y, -1.0), (N, -3.0)) == 2.0
     assert heard((N, -1.0), chosen=(Y, -0.5)) == 0.5
-    assert heard((N, -1.0)) == UNLIKELY + 1.0
-    assert heard() == 0.0
+    assert heard((N, -1.0), (OTHER, -4.0)) == -3.0, "yes is as likely as the last at most"
+    assert heard((OTHER, -4.0)) == 0.0
 
 
 def test_the_share_of_the_question_that_two_neighbouring_sentences_say() -> None:
@@ -112,3 +115,33 @@ def test_what_is_unlikely_to_be_there_is_refused_before_anything_is_written(
     generator.prompts.clear()
     assert end(ask(acme, models)).status == "answered"
     assert not any(CHECK in prompt for prompt in generator.prompts)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "error", [InvalidRequest("no logprobs"), NotReady("away"), Overloaded("busy", retry_after_s=1)]
+)
+def test_a_model_that_cannot_be_asked_answers_all_the_same(
+    acme: Organization,
+    models: Runtime,
+    library: Library,
+    generator: ScriptedGenerator,
+    calibrated: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    error: InferenceError,
+) -> None:
+    generator.reply = "The monthly tariff is 20 euros."
+    submit = generator.submit
+
+    def refuses_likelihoods(prompt: PromptTokens, params: SamplingParams, **more: Any) -> Any:
+        if params.logprobs is not None:
+            raise error
+        return submit(prompt, params, **more)
+
+    monkeypatch.setattr(generator, "submit", refuses_likelihoods)
+    assert end(ask(acme, models)).status == "answered"
+
+
+def test_without_likelihoods_nothing_is_said() -> None:
+    events = [Delta("x", (OTHER,)), Finished("length", Usage(1, 1))]
+    assert answerability.ask(Speller(), iter(events))[0] is None  # type: ignore[arg-type]
