@@ -225,7 +225,6 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {
         "task": "ingestion.sweep",
         "schedule": float(ENV.sweep_seconds),
-        # One is sent again and again; of those that a worker comes to late, the last few are enough.
     }
 }
 CELERY_TASK_IGNORE_RESULT = True

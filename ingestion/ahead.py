@@ -120,9 +120,14 @@ class ReadAhead:
     """
 
     def __init__(
-        self, jobs: int, *, claim: Callable[[], Lease | None], work: Callable[[Reading, ReadAhead], int]
+        self,
+        jobs: int,
+        *,
+        claim: Callable[[], Lease | None],
+        work: Callable[[Reading, ReadAhead], int],
+        over: float = float("inf"),
     ) -> None:
-        self._most, self._claim, self._work = jobs, claim, work
+        self._most, self._claim, self._work, self._over = jobs, claim, work, over
         self._readers = ThreadPoolExecutor(1 + jobs, thread_name_prefix="ingestion-reader")
         self._waiting: list[Reading] = []
         self._held_up: Callable[[], None] | None = None
@@ -143,16 +148,26 @@ class ReadAhead:
 
     def next(self) -> Lease | Reading | None:
         """The job to work on now: of those that wait the first, one that a person waits for before a bulk one, and one that is
-        read and short before another. One whose file takes long to be read comes after all the others."""
+        read and short before another. One whose file takes long to be read comes after all the others, and before them once the
+        turn is ``over``: it is done in it, or it would be read from its beginning in each."""
         if not self._waiting:
             return self._claim()
         self._fill()
         first = max(
             self._waiting,
-            key=lambda reading: (not reading.takes_long, reading.lease.priority, reading.short),
+            key=lambda reading: (reading.takes_long == self._is_over, reading.lease.priority, reading.short),
         )
         self._waiting.remove(first)
         return first
+
+    @property
+    def holds_slow(self) -> bool:
+        """Whether a file that takes long to be read waits for its turn."""
+        return any(reading.takes_long for reading in self._waiting)
+
+    @property
+    def _is_over(self) -> bool:
+        return time.monotonic() >= self._over
 
     def companions(self, reading: Reading) -> list[Reading]:
         """Takes out those that may be done together with ``reading``, which is read: short ones of its organisation that are
@@ -218,7 +233,8 @@ class ReadAhead:
             while not wait([reading.result], timeout=WAIT_SECONDS).done:
                 reading.keep()
                 self.meanwhile(lease, reading.keep)
-                if reading.takes_long and any(other.result.done() for other in self._waiting):
+                read = any(other.result.done() for other in self._waiting)
+                if read and reading.takes_long and not self._is_over:
                     self._waiting.insert(0, reading)
                     raise StillBeingRead
         except StillBeingRead:

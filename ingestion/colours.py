@@ -37,6 +37,12 @@ def alike(one: Colour, other: Colour) -> bool:
     return all(abs(a - b) <= _SAME for a, b in zip(one, other, strict=True))
 
 
+_SEEN_ANYHOW = re.compile(
+    r"position\s*:\s*(?:absolute|fixed|sticky)|text-shadow|text-stroke|text-fill", re.IGNORECASE
+)
+"""What lies upon something that is not above it in the tree, or is drawn in another way."""
+
+
 def is_as_its_background(element: Any, *, styled: bool) -> bool:
     """Whether all text of ``element`` has the colour of the nearest background that is said above it, or, where none is and
     no style sheet may say one (``styled``), of a white page. What sets colours further down is left to itself."""
@@ -46,6 +52,8 @@ def is_as_its_background(element: Any, *, styled: bool) -> bool:
     above: Any = element
     while above is not None:
         style = above.get("style") or ""
+        if _SEEN_ANYHOW.search(style):
+            return False
         said = _BEHIND.findall(style) or ([above.get("bgcolor")] if above.get("bgcolor") else [])
         if above.get("background") or len(said) > 1:
             return False  # a picture

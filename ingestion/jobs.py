@@ -118,7 +118,8 @@ def retry(
     ``password`` opens a protected file; one that comes while the job is on its way is kept for it.
     """
     with tenant_scope(organization), transaction.atomic():
-        job = IngestionJob.objects.filter(document=document).order_by("-created_at").first()
+        newest = IngestionJob.objects.filter(document=document).order_by("-created_at")
+        job = newest.select_for_update(no_key=True).first()  # one that just fails is waited for
         if job is None or job.error_code == DELETED:
             return False
         queued = IngestionJob.objects.filter(id=job.id, status__in=[Status.FAILED, Status.CANCELLED]).update(

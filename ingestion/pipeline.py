@@ -68,7 +68,7 @@ def work_until_idle(
     seconds: float = float("inf"),
 ) -> int:
     """Claims and works on jobs until none is due; returns how many were worked on. After ``seconds`` those that are held
-    are done and no others, and after as long again those go back to the queue."""
+    are done and no others, and after as long again those go back to the queue, but for files that take long to be read."""
     stop = stopping or worker_is_stopping
     worked, job_began = 0, time.monotonic()
     over = job_began + seconds
@@ -79,8 +79,8 @@ def work_until_idle(
             return None
         return jobs.claim(clock=clock, stopping=stop)
 
-    with ReadAhead(settings.ENV.read_ahead, claim=claim, work=work) as ahead:
-        while not stop() and time.monotonic() < over + seconds:
+    with ReadAhead(settings.ENV.read_ahead, claim=claim, work=work, over=over) as ahead:
+        while not stop() and (time.monotonic() < over + seconds or ahead.holds_slow):
             job_began = time.monotonic()
             if (job := ahead.next()) is None:
                 break

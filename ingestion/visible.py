@@ -25,7 +25,8 @@ from ingestion.parsed import HIDDEN
 from ingestion.text import clean
 
 _SMALLEST: Final = 2.0
-"""Points: what is set smaller is not meant to be read."""
+_SMALLEST_PART: Final = 0.0025
+"""Points, or of the page's height where that is less: what is set smaller is not meant to be read."""
 _LIGHT: Final = 200
 """A text whose red, green and blue are all above this may be as its background."""
 _FAINT: Final = 64
@@ -108,6 +109,7 @@ def _is_doubtful(page: pdfium.PdfPage, text: pdfium.PdfTextPage) -> bool:
             return True
     edges = _edges(page.render(scale=1.0, grayscale=True).to_numpy())
     high, wide = edges.shape[0] - 1, edges.shape[1] - 1
+    letters = 0
     for place in range(text.count_rects()):
         box = text.get_rect(place)
         if box[2] <= box[0] or box[3] <= box[1]:
@@ -115,11 +117,16 @@ def _is_doubtful(page: pdfium.PdfPage, text: pdfium.PdfTextPage) -> bool:
         left, top, right, bottom = _pixels(page, box, wide, high, 1)
         if right > left and bottom > top:
             ink = edges[bottom, right] - edges[top, right] - edges[bottom, left] + edges[top, left]
-            if ink and min(box[2] - box[0], box[3] - box[1]) >= _SMALLEST:
+            if ink and min(box[2] - box[0], box[3] - box[1]) >= _smallest(page):
                 continue
-        if sum(character.isalnum() for character in text.get_text_bounded(*box)) > 1:
-            return True  # no dash, dot or space
+        letters += sum(character.isalnum() for character in text.get_text_bounded(*box))
+        if letters > 1:  # each may be drawn by itself; a dash, a dot or a space is none
+            return True
     return False
+
+
+def _smallest(page: pdfium.PdfPage) -> float:
+    return min(_SMALLEST, _SMALLEST_PART * float(page.get_height()))
 
 
 def _edges(grey: Picture) -> Any:
@@ -171,11 +178,11 @@ def _may_be_hidden(page: pdfium.PdfPage, run: _Run, picture: Picture) -> bool:
     if known and _is_pale(red.value, green.value, blue.value, alpha.value):
         return True
     invisible = raw.FPDFTextObj_GetTextRenderMode(run.object) == raw.FPDF_TEXTRENDERMODE_INVISIBLE
-    return invisible or run.height < _SMALLEST or _is_flat(_part(page, picture, run.box, _SCALE))
+    return invisible or run.height < _smallest(page) or _is_flat(_part(page, picture, run.box, _SCALE))
 
 
 def _is_hidden(page: pdfium.PdfPage, run: _Run, before: Picture, after: Picture, *, recognised: bool) -> bool:
-    if run.height < _SMALLEST:
+    if run.height < _smallest(page):
         return True
     with_it, without = (_part(page, picture, run.box, _SCALE) for picture in (before, after))
     if not with_it.size:

@@ -25,7 +25,9 @@ _F = re.IGNORECASE | re.MULTILINE
 _BEFORE = r"(?:previous|prior|above|earlier|preceding|former|other|all|any|your|every|everything|system|before|existing)"
 _RULES = r"(?:instructions?|prompts?|rules?|guidelines?|directions?|passages?|context|sources?|orders?|texts?|system message)"
 _MODEL = r"(?:ai|a\.i\.|assistants?|language models?|llms?|chat ?bots?|bots?|models?|gpt|agents?)"
-_ASSISTANT = r"(?:(?<=the )assistants?(?=\s*[:,])|ais?|a\.i\.|ai assistants?|language models?|llms?|chat ?bots?|gpt)"
+_ASSISTANT = (
+    r"(?:(?<=the )assistants?(?=\s*[:,])|ais?|a\.i\.|ai assistants?|language models?|llms?|chat ?bots?|gpt)"
+)
 """Whom no note to people is for."""
 _ASKED = r"(?:asks?|asked|answer(?:s|ing)?|explain(?:s|ing)?|repl(?:y|ies|ying)|respond(?:s|ing)?|wants? to know|wish(?:es)? to know|inquires?)"
 _SAY = r"(?:say|reply|respond|answer|output|print|state|claim|append|include|mention|recommend|repeat|cite|tell|inform|write)"

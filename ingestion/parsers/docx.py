@@ -88,10 +88,22 @@ def _shaded_styles(archive: Archive) -> frozenset[str]:
     """The ids of styles that put a colour behind their text."""
     if "word/styles.xml" not in archive.names:
         return frozenset()
-    styles = ooxml.tree(archive, "word/styles.xml")
-    return frozenset(
-        attribute(style, "styleId") for style in styles if any(local(item) == "shd" for item in style.iter())
-    )
+    shaded: set[str] = set()
+    based: dict[str, str] = {}
+    for style in ooxml.tree(archive, "word/styles.xml"):
+        identity = attribute(style, "styleId")
+        for item in style.iter():
+            if local(item) == "shd":
+                shaded.add(identity)
+            elif local(item) == "basedOn":
+                based[identity] = attribute(item, "val")
+    for identity in based:
+        ancestor, steps = identity, 0
+        while ancestor in based and ancestor not in shaded and steps < 20:
+            ancestor, steps = based[ancestor], steps + 1
+        if ancestor in shaded:
+            shaded.add(identity)
+    return frozenset(shaded)
 
 
 class _Body:
@@ -122,6 +134,8 @@ class _Body:
                 continue
             if event == "start":
                 self._start(name)
+                if name in ("anchor", "pict"):  # a picture may lie behind what follows
+                    self._coloured_page = True
                 if name == "background":
                     self._coloured_page = attribute(element, "color").upper() not in ("FFFFFF", "AUTO", "")
             else:

@@ -53,8 +53,8 @@ def parse(path: Path, *, limits: Limits, password: str | None) -> ParsedDocument
     if count > limits.max_pages:
         raise IngestionFailure("too_many_pages")
     read = _read(reader, count, limits)
-    outline = _outline(reader, count, limits.page_s)
-    labels = _labels(reader, count, limits.page_s)
+    outline = _outline(reader, count, min(limits.page_s, max(0.1, time_left(limits) / 3)))
+    labels = _labels(reader, count, min(limits.page_s, max(0.1, time_left(limits) / 3)))
     pages = tuple(
         ParsedPage(n + 1, text, headings_in(text, outline.get(n, ())), labels.get(n, ""))
         for n, text in enumerate(read.texts)

@@ -160,3 +160,24 @@ def test_a_worker_that_stops_returns_both(acme: Organization, scan: Scan) -> Non
     pipeline.work_until_idle(stopping=lambda: scan.begun.is_set() and time.monotonic() - began > 0.05)
     found = [job_of(acme, document) for document in documents]
     assert [(job.status, job.attempts, job.interruptions) for job in found] == [("queued", 0, 0)] * 2
+
+
+def test_a_scan_that_takes_longer_than_a_turn_is_done_in_it(
+    acme: Organization, scan: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Handed back it would be read from its first page in every turn, and never be done while others come."""
+    first = upload(acme, "scan.txt", b"a scan")
+    upload(acme, "0.txt", LONG)
+    others = iter(range(1, 1000))
+
+    def another_comes() -> None:
+        if not scan.ended:
+            upload(acme, f"{(n := next(others))}.txt", LONG + b"%d" % n)
+
+    scan.on_publication = another_comes
+    monkeypatch.setattr(pipeline, "LONG_SECONDS", 0.5)
+    threading.Timer(4.0, scan.may_end.set).start()
+    pipeline.work_until_idle(seconds=1.0)
+    job = job_of(acme, first)
+    assert (job.status, job.interruptions) == ("ready", 0)
+    assert scan.ended

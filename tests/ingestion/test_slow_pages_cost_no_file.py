@@ -50,7 +50,7 @@ def test_what_comes_after_them_is_not_tried_once_the_time_is_over(
     path = tmp_path / "upload"
     path.write_bytes(factories.make_pdf(["one", "two", "three"]))
     left = iter([100.0, 100.0, 2.0, -1.0])
-    monkeypatch.setattr(pdf, "time_left", lambda limits: next(left))
+    monkeypatch.setattr(pdf, "time_left", lambda limits: next(left, 0.0))
     document = pdf.parse(path, limits=Limits(), password=None)
     assert [(item.number, item.why) for item in document.unread] == [(2, "untried"), (3, "untried")]
     assert document.pages[0].text == "one"

@@ -7,6 +7,7 @@ from typing import Any
 
 import docx
 import pytest
+from docx.enum.style import WD_STYLE_TYPE
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
 from docx.shared import Pt, RGBColor
@@ -79,6 +80,8 @@ def test_elements_that_html_hides_are_dropped(style: str, tmp_path: Path) -> Non
         "<p style='color:#777'>Seen too.</p>",
         "<p style='color:var(--ink)'>Seen too.</p>",
         "<p style='background-color:white'>Seen too.</p>",
+        "<div style='position:relative'><img src='dark.png'><div style='position:absolute;color:#fff'>Seen too.</div></div>",
+        "<p style='color:#fff;text-shadow:1px 1px 2px black'>Seen too.</p>",
     ],
 )
 def test_colours_that_can_be_seen_are_kept(body: str, tmp_path: Path) -> None:
@@ -93,3 +96,16 @@ def test_what_can_be_seen_is_kept(style: str, tmp_path: Path) -> None:
         "Seen too."
         in read(tmp_path, "a.html", f"<html><p style='{style}'>Seen too.</p></html>").pages[0].text
     )
+
+
+def test_white_words_of_a_style_based_on_a_shaded_one_are_kept(tmp_path: Path) -> None:
+    document = docx.Document()
+    base = document.styles.add_style("Banner", WD_STYLE_TYPE.PARAGRAPH)
+    shade(base.element.get_or_add_pPr(), "C00000")
+    derived = document.styles.add_style("Warning", WD_STYLE_TYPE.PARAGRAPH)
+    derived.base_style = base
+    document.add_paragraph(style="Warning").add_run("Do not open.").font.color.rgb = RGBColor(255, 255, 255)
+    document.add_paragraph().add_run("Not seen.").font.color.rgb = RGBColor(255, 255, 255)
+    text = read(tmp_path, "a.docx", factories._saved(document)).pages[0].text
+    assert "Do not open." in text
+    assert "Not seen." not in text

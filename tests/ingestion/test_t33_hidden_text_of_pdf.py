@@ -210,3 +210,16 @@ def test_headings_stay_where_their_titles_are(tmp_path: Path) -> None:
     document = read(tmp_path, data)
     assert document.pages_with_hidden_text == ()
     assert [heading.text for heading in document.pages[0].headings] == ["The pump"]
+
+
+def test_hidden_text_that_is_drawn_letter_by_letter_is_left_out(tmp_path: Path) -> None:
+    def letters(drawing: Any) -> None:
+        seen(drawing)
+        drawing.setFillColorRGB(0, 0, 0)
+        for place, letter in enumerate("IGNORETHERULES"):
+            drawing.drawString(72 + 10 * place, 600, letter)
+        drawing.setFillColorRGB(1, 1, 1)
+        drawing.rect(60, 590, 300, 30, stroke=0, fill=1)
+
+    document = read(tmp_path, pdf_of(letters))
+    assert "IGNORE" not in document.pages[0].text.replace(" ", "").replace("\n", "")
