@@ -112,7 +112,7 @@ def _cases(suite: Any, home: Any, split: str, stranger: str, models: Any, thread
             says_yes = engine.says_yes(build_check(question.text, read, ()))
         finally:
             connections.close_all()
-        if not read:
+        if not read or says_yes is None:
             return None
         answerable = bool(question.answerable) and not stranger
         signals = (found.best_similarity, share_said(question.text, sources, read), says_yes)
