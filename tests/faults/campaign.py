@@ -152,7 +152,7 @@ class Campaign:
         deadline = time.monotonic() + WORK_WITHIN_S
         while time.monotonic() < deadline:
             if not self._rows(
-                "SELECT 1 FROM ingestion_ingestionjob WHERE attempts > 1 AND status <> 'ready'"
+                "SELECT 1 FROM ingestion_ingestionjob WHERE attempts > 1 AND status IN ('queued', 'processing')"
             ):
                 if self._kill_one_that_reads():
                     self._hit["parsing children"] += 1
