@@ -1,6 +1,6 @@
 """A question's way to its answer. READ SECOND: from top to bottom, this is what happens to a question.
 
-What always holds: nothing is generated when no passage is near enough; every mark in the answer has its
+What always holds: no answer is generated when the passages hardly answer; every mark in the answer has its
 citation, a passage this asker may read; an answer without any citation is not an answer. No scope,
 transaction or connection is held while the model works: each database access is one short function that
 enters and leaves both.
@@ -54,7 +54,7 @@ HITS = 12
 MOST_SOURCES = 6
 """Passages that are found and shown; a small model reads the best of them only (:mod:`search.profiles`)."""
 MOST_NEAREST = 3
-"""Passages that are shown with a refusal."""
+"""Passages that are shown where none is near enough."""
 BRIEF_TOKENS = 64
 """Longest answer of a few words."""
 
