@@ -30,7 +30,7 @@ _WAS = re.compile(r"\A\W*was (?:ist|sind|war|waren|kostet|heißt|beträgt)\b", r
 """German; the English word asks for yes or no."""
 _FULL = re.compile(
     rf"\bhow (?!(?:{_DEGREES})\b)|\bwie (?!(?:{_GRADE})\b)|"
-    r"\b(?:why|tell me|should i|do i do|to do|requirements?|voraussetzung(?:en)?|explain|describe|compare|differ\w*|steps?|summari[sz]\w*|summary|overview|list|discuss|happen(?:s|ed)?|"
+    r"\b(?:why|tell|should i|do i do|to do|requirements?|voraussetzung(?:en)?|explain|describe|compare|differ\w*|steps?|summari[sz]\w*|summary|overview|list|discuss|happen(?:s|ed)?|"
     r"purpose|meaning|mean|definition|define|ways|reasons|causes|advantages|disadvantages|benefits|pros and cons|"
     r"warum|wieso|weshalb|wozu|erkläre?n?|beschreib\w*|vergleich\w*|unterschied\w*|zusammenfass\w*|überblick|schritte|"
     r"gründe|vorteile|nachteile|bedeutet|passiert)\b|"

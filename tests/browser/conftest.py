@@ -244,3 +244,26 @@ def letter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     document.add_paragraph("The lighthouse keeper of Norrsund is called Ingrid Halvorsen.")
     document.save(str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def operator(product: Product) -> str:
+    """An operator's name."""
+    if product.environment:
+        subprocess.run(
+            [
+                sys.executable,
+                "manage.py",
+                "createsuperuser",
+                "--noinput",
+                "--username",
+                "olga",
+                "--email",
+                "",
+            ],
+            cwd=ROOT,
+            env={**product.environment, "DJANGO_SUPERUSER_PASSWORD": PASSWORD},
+            check=True,
+            capture_output=True,
+        )
+    return "olga"

@@ -11,9 +11,8 @@ from playwright.sync_api import Page
 
 from tests.browser.conftest import ROOT, OpenBrowser, Product, sign_in
 from tests.browser.test_pages_pass_axe import violations
-from tests.browser.test_the_operator_watches_the_engine import open_engine, operator
+from tests.browser.test_the_operator_watches_the_engine import open_engine
 
-__all__ = ["operator"]
 pytestmark = pytest.mark.browser
 SUITE = "evaluation-two-cities"
 MAKE = f"""

@@ -2,39 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import PASSWORD, PATIENCE_MS, ROOT, OpenBrowser, Product
+from tests.browser.conftest import PASSWORD, PATIENCE_MS, OpenBrowser
 from tests.browser.test_pages_pass_axe import violations
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def operator(product: Product) -> str:
-    """An operator's name."""
-    if product.environment:
-        subprocess.run(
-            [
-                sys.executable,
-                "manage.py",
-                "createsuperuser",
-                "--noinput",
-                "--username",
-                "olga",
-                "--email",
-                "",
-            ],
-            cwd=ROOT,
-            env={**product.environment, "DJANGO_SUPERUSER_PASSWORD": PASSWORD},
-            check=True,
-            capture_output=True,
-        )
-    return "olga"
 
 
 def open_engine(page: Page, operator: str) -> None:
