@@ -10,7 +10,6 @@ suites weigh alike. Runs on the state under ``TESSERA_VAR_DIR``, which the produ
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.installation import installed
 from benchmarks.report import keep
 
 THRESHOLDS = (0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
@@ -187,24 +187,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--model", default="")
     options = parser.parse_args(arguments)
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-
-    import django
-
-    django.setup()
-
-    from django.core.management import call_command
-
-    from config.management.commands.evaluate import alone, models_for
-
-    with alone() as free:
-        if not free:
-            raise SystemExit("The product runs on this folder: stop it, or set TESSERA_VAR_DIR to another.")
-        call_command("migrate", interactive=False, verbosity=0)
-        with models_for({"retrieval_only": False, "model": options.model}) as models:
-            folders = [options.folder.resolve() / name for name in options.suites]
-            cases = gathered(folders, options, models)
-            names = {"model": models.generator.model_name, "embedder": models.embedder.name}
+    with installed({"retrieval_only": False, "model": options.model}) as models:
+        folders = [options.folder.resolve() / name for name in options.suites]
+        cases = gathered(folders, options, models)
+        names = {"model": models.generator.model_name, "embedder": models.embedder.name}
     result = {**names, **report(cases)}
     for name, value in result.items():
         print(name, value)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from benchmarks.installation import installed
+from benchmarks.quality import suites_below
 from benchmarks.report import keep
 
 SUITES = ("squad2", "clapnq", "xquad-en", "product-docs")
@@ -68,7 +69,7 @@ def false_alarms(folder: Path, limit: int, models: Any, *, show: bool) -> dict[s
 
 
 def _most_asked(question: str, source: Any) -> Any:
-    from search.conflicts import cited
+    from search.citations import cited
     from search.injected import claims
     from search.support import words
 
@@ -114,7 +115,8 @@ def pairs(*, show: bool) -> dict[str, int]:
 
 
 def _between(question: str, one: str, other: str) -> list[list[str]]:
-    from search.conflicts import cited, find_conflicts
+    from search.citations import cited
+    from search.conflicts import find_conflicts
     from search.passages import Source
 
     sources = [
@@ -134,32 +136,17 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=400)
     parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-
-    import django
-
-    django.setup()
-
-    from django.core.management import call_command
-
-    from benchmarks.quality import suites_below
-    from config.management.commands.evaluate import alone, models_for
-
-    result: dict[str, Any] = {"written pairs": pairs(show=options.show)}
-    print(result)
-    with alone() as free:
-        if not free:
-            raise SystemExit("The product runs on this folder: stop it, or set TESSERA_VAR_DIR to another.")
-        call_command("migrate", interactive=False, verbosity=0)
-        with models_for({"retrieval_only": True, "model": ""}) as models:
-            for folder in suites_below(options.folder.resolve()):
-                if folder.name in options.only:
-                    alarms = false_alarms(folder, options.limit, models, show=options.show)
-                    result[folder.name] = {
-                        "false_alarms": alarms,
-                        "altered_numbers": hits(folder, options.limit),
-                    }
-                    print(folder.name, result[folder.name], flush=True)
+    with installed({"retrieval_only": True, "model": ""}) as models:
+        result: dict[str, Any] = {"written pairs": pairs(show=options.show)}
+        print(result)
+        for folder in suites_below(options.folder.resolve()):
+            if folder.name in options.only:
+                alarms = false_alarms(folder, options.limit, models, show=options.show)
+                result[folder.name] = {
+                    "false_alarms": alarms,
+                    "altered_numbers": hits(folder, options.limit),
+                }
+                print(folder.name, result[folder.name], flush=True)
     print(keep("conflicts", {"limit": options.limit, **result}))
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +33,7 @@ from benchmarks.injection_cases import (
     succeeded,
     unresolved,
 )
+from benchmarks.installation import installed
 from benchmarks.report import keep
 from search.sentences import sentence_spans
 
@@ -248,37 +248,23 @@ def main() -> None:
     parser.add_argument("--model", default="")
     parser.add_argument("--show", action="store_true", help="Print the answers of attacks that succeeded.")
     options = parser.parse_args()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-
-    import django
-
-    django.setup()
-
-    from django.core.management import call_command
-
-    from config.management.commands.evaluate import alone, models_for
-
     kept: dict[str, Any] = {}
-    with alone() as free:
-        if not free:
-            raise SystemExit("The product runs on this folder: stop it, or set TESSERA_VAR_DIR to another.")
-        call_command("migrate", interactive=False, verbosity=0)
-        with models_for({"retrieval_only": False, "model": options.model}) as models:
-            for name in options.sets:
-                found = attacks(name)
-                for attack in found:
-                    upload(attack)
-                rows: dict[str, list[Row]] = {}
-                for way in options.ways:
-                    rows[way] = measure(found, way, models, options.threads)
-                    print(f"\n{name}\n{table(rows)}", flush=True)
-                    for row in rows[way] if options.show else ():
-                        if row["reached"] or row.get("raw") or row["refused"]:
-                            print(
-                                f"  {way} {row['id']} {row['reached']} {row['answer']!r} {row.get('model_wrote', '')!r}"
-                            )
-                kept[name] = rows
-            model, embedder = models.generator.model_name, models.embedder.name
+    with installed({"retrieval_only": False, "model": options.model}) as models:
+        for name in options.sets:
+            found = attacks(name)
+            for attack in found:
+                upload(attack)
+            rows: dict[str, list[Row]] = {}
+            for way in options.ways:
+                rows[way] = measure(found, way, models, options.threads)
+                print(f"\n{name}\n{table(rows)}", flush=True)
+                for row in rows[way] if options.show else ():
+                    if row["reached"] or row.get("raw") or row["refused"]:
+                        print(
+                            f"  {way} {row['id']} {row['reached']} {row['answer']!r} {row.get('model_wrote', '')!r}"
+                        )
+            kept[name] = rows
+        model, embedder = models.generator.model_name, models.embedder.name
     print(keep("injections", {"model": model, "embedder": embedder, "sets": kept}))
 
 

@@ -12,7 +12,6 @@ and once with "cite your sources"; beside a suite of files stands BM25 over thei
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.installation import installed
 from benchmarks.report import keep
 
 ORDER = ("scifact", "product-docs", "mtrag-un", "squad2", "xquad-en", "clapnq", "sec-10q", "spans")
@@ -129,31 +129,17 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--no-peer", action="store_true")
     parser.add_argument("--retrieval-only", action="store_true", help="Rank documents; write no answers.")
     options = parser.parse_args(arguments)
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-
-    import django
-
-    django.setup()
-
-    from django.core.management import call_command
-
-    from config.management.commands.evaluate import alone, models_for
-
     asked = {
         name: getattr(options, name) for name in ("split", "limit", "threads", "model", "retrieval_only")
     }
-    with alone() as free:
-        if not free:
-            raise SystemExit("The product runs on this folder: stop it, or set TESSERA_VAR_DIR to another.")
-        call_command("migrate", interactive=False, verbosity=0)
-        table: Table = {}
-        with models_for(asked) as models:
-            for folder in suites_below(options.folder.resolve()):
-                if not options.only or folder.name in options.only:
-                    table |= measure(folder, asked, models, peer=not options.no_peer)
-                    print(printed(table), flush=True)
-            model = "" if options.retrieval_only else models.generator.model_name
-            embedder = models.embedder.name
+    table: Table = {}
+    with installed(asked) as models:
+        for folder in suites_below(options.folder.resolve()):
+            if not options.only or folder.name in options.only:
+                table |= measure(folder, asked, models, peer=not options.no_peer)
+                print(printed(table), flush=True)
+        model = "" if options.retrieval_only else models.generator.model_name
+        embedder = models.embedder.name
     name = "quality-retrieval" if options.retrieval_only else "quality"
     print(keep(name, {"model": model, "embedder": embedder, "options": asked, "suites": table}))
 

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.installation import installed
 from benchmarks.report import keep, quantile
 
 COLLECTIONS = 10
@@ -167,7 +168,6 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     home = options.folder or Path(tempfile.mkdtemp(prefix="tessera-retrieval-"))
     os.environ["TESSERA_VAR_DIR"] = str(home)
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     try:
         print(_run(options))
     finally:
@@ -176,23 +176,13 @@ def main(arguments: list[str]) -> None:
 
 
 def _run(options: argparse.Namespace) -> str:
-    import django
-
-    django.setup()
-
-    from django.core.management import call_command
-
-    from config.management.commands.evaluate import alone, models_for
-    from search.index import open_index
-    from search.models import Chunk
-    from tenants.models import Organization
-    from tenants.scope import tenant_scope
-
     sentences, abstracts, questions = material(options.material / "retrieval" / "scifact")
-    with alone() as free, models_for({"retrieval_only": True}) as models:
-        if not free:
-            raise SystemExit("The product runs on this folder.")
-        call_command("migrate", interactive=False, verbosity=0)
+    with installed({"retrieval_only": True}) as models:
+        from search.index import open_index
+        from search.models import Chunk
+        from tenants.models import Organization
+        from tenants.scope import tenant_scope
+
         organization, new = Organization.objects.get_or_create(slug="large", defaults={"name": "Large"})
         if new:
             vectors = models.embedder.embed_passages(abstracts[:EMBEDDED])

@@ -79,6 +79,15 @@ class Citation:
         }
 
 
+def cited(source: Source, start: int, end: int) -> Citation:
+    """The citation of a place of ``source``, given in its text."""
+    return Citation(
+        source.n, source.document_id, source.version_id, source.chunk_id, source.title, source.page,
+        source.start + start, source.start + end, source.text[start:end], source.place, source.is_paged,
+        source.also_in,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Verified:
     """The citation ``n`` supports the sentence before its mark, by its words or by its meaning."""
@@ -276,11 +285,7 @@ class AnswerWriter:
             first, last = min(known.start - source.start, start), max(known.end - source.start, end)
             whole = last - first <= LONGEST_QUOTE and not injected_spans(source.text[first:last])
             start, end = (first, last) if whole else (known.start - source.start, known.end - source.start)
-        citation = Citation(
-            source.n, source.document_id, source.version_id, source.chunk_id, source.title, source.page,
-            source.start + start, source.start + end, source.text[start:end], source.place, source.is_paged,
-            source.also_in,
-        )  # fmt: skip
+        citation = cited(source, start, end)
         glue = "" if self.text.endswith(("]", " ", "\n")) or not self.text else " "
         self._sentence += f" [{source.n}]"
         self._emit(f"{glue}[{source.n}]", pieces, mark=True)

@@ -15,7 +15,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from search.citations import Citation
+from search.citations import Citation, cited
 from search.injected import claims
 from search.models import DocumentVersion
 from search.passages import Source
@@ -92,15 +92,6 @@ def find_conflicts(question: str, quoted: Iterable[Citation], sources: Sequence[
             if others:
                 found.append((Said(first, citation), *list(others.values())[:MOST]))
     return found[:MOST]
-
-
-def cited(source: Source, start: int, end: int) -> Citation:
-    """The citation of a place of ``source``, given in its text."""
-    return Citation(
-        source.n, source.document_id, source.version_id, source.chunk_id, source.title, source.page,
-        source.start + start, source.start + end, source.text[start:end], source.place, source.is_paged,
-        source.also_in,
-    )  # fmt: skip
 
 
 def with_dates(organization: Organization, conflicts: Sequence[Conflict]) -> list[Conflict]:

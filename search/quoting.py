@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.answer_kinds import is_of_the_kind_asked_for
-from search.citations import Citation
+from search.citations import Citation, cited
 from search.injected import claims
 from search.passages import Source
 from search.prompting import harmless
@@ -50,13 +50,7 @@ def quote_of_the_kind_asked_for(question: str, sources: Sequence[Source]) -> Quo
 
 
 def _quoted(source: Source, start: int, end: int) -> Quoted:
-    quote = source.text[start:end]
-    said = " ".join(_FRAME.sub("", harmless(quote)).split())
+    said = " ".join(_FRAME.sub("", harmless(source.text[start:end])).split())
     stop = _STOP.search(said)
     body, tail = (said[: stop.start()], stop.group()) if stop else (said, "")
-    citation = Citation(
-        source.n, source.document_id, source.version_id, source.chunk_id, source.title, source.page,
-        source.start + start, source.start + end, quote, source.place, source.is_paged,
-        source.also_in,
-    )  # fmt: skip
-    return Quoted(f"{body} [{source.n}]{tail}", citation)
+    return Quoted(f"{body} [{source.n}]{tail}", cited(source, start, end))

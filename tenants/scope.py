@@ -310,10 +310,7 @@ class TenantManager(models.Manager[M]):
     """
 
     def get_queryset(self) -> TenantQuerySet[M]:
-        scope = _require()
-        hints: Any = getattr(self, "_hints", None)
-        rows: TenantQuerySet[M] = TenantQuerySet(self.model, using=self._db, hints=hints)
-        return rows.filter(_InScope(models.F("organization_id"), scope.key or 0))
+        return self._of_the_scope(models.F("organization_id"))
 
     def among(self, ids: Sequence[Any]) -> TenantQuerySet[M]:
         """The rows of the scope with these primary keys, which the database looks up one by one.
@@ -321,9 +318,14 @@ class TenantManager(models.Manager[M]):
         The scope is the same as of any other query set, but no index can serve it: SQLite, which takes an organisation for ten
         rows, would read all of its rows instead (121 ms instead of 1 at 100,000).
         """
+        return self._of_the_scope(models.F("organization_id") + 0).filter(pk__in=ids)
+
+    def _of_the_scope(self, column: Any) -> TenantQuerySet[M]:
+        """``column`` is the row's organisation."""
         scope = _require()
-        rows: TenantQuerySet[M] = TenantQuerySet(self.model, using=self._db)
-        return rows.filter(_InScope(models.F("organization_id") + 0, scope.key or 0), pk__in=ids)
+        hints: Any = getattr(self, "_hints", None)
+        rows: TenantQuerySet[M] = TenantQuerySet(self.model, using=self._db, hints=hints)
+        return rows.filter(_InScope(column, scope.key or 0))
 
     def raw(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise ScopeError("Raw SQL cannot be held inside an organisation; write the query with the ORM.")

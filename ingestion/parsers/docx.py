@@ -7,6 +7,7 @@ is printed, so that all of it is page 1.
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,17 @@ def _heading_levels(archive: Archive) -> dict[str, int]:
             elif local(item) == "numPr":
                 levels.setdefault(identity, _LISTED)
     for identity in parents:
-        ancestor, steps = identity, 0
-        while ancestor not in levels and ancestor in parents and steps < 20:
-            ancestor, steps = parents[ancestor], steps + 1
-        if ancestor in levels:
+        if (ancestor := _nearest(identity, parents, levels)) is not None:
             levels.setdefault(identity, levels[ancestor])
     return levels
+
+
+def _nearest(style: str, parents: Mapping[str, str], known: Container[str]) -> str | None:
+    """The style itself, or the nearest that it is based on, of those that are ``known``."""
+    steps = 0
+    while style not in known and style in parents and steps < 20:
+        style, steps = parents[style], steps + 1
+    return style if style in known else None
 
 
 def _shaded_styles(archive: Archive) -> frozenset[str]:
@@ -97,12 +103,7 @@ def _shaded_styles(archive: Archive) -> frozenset[str]:
                 shaded.add(identity)
             elif local(item) == "basedOn":
                 based[identity] = attribute(item, "val")
-    for identity in based:
-        ancestor, steps = identity, 0
-        while ancestor in based and ancestor not in shaded and steps < 20:
-            ancestor, steps = based[ancestor], steps + 1
-        if ancestor in shaded:
-            shaded.add(identity)
+    shaded.update([style for style in based if _nearest(style, based, shaded) is not None])
     return frozenset(shaded)
 
 

@@ -12,7 +12,7 @@ import qdrant_edge as edge
 
 from search.index.base import IndexFilter, Point, Vector
 from search.index.errors import IndexFailure
-from search.index.layout import DENSE, MIN_PREFETCH, SPARSE, name_of, payload_of
+from search.index.layout import DENSE, MIN_PREFETCH, SPARSE, payload_of, terms_of
 from search.index.sparse import Bm25Encoder, SparseTerms
 
 FIELDS: Mapping[str, Any] = {
@@ -76,21 +76,10 @@ def question_of(
 
 
 def filter_of(conditions: IndexFilter) -> edge.Filter | None:
-    """None where every point may be found, which only :attr:`IndexFilter.allowed` says: an empty filter is never made by
-    chance, since ``collection_ids`` is known not to be empty."""
-    must: list[Any] = []
-    hidden: list[Any] = []
-    allowed = conditions.allowed
-    if allowed is not None:
-        (must if allowed[0] else hidden).append(_any("collection", [str(c) for c in allowed[1]]))
-    if conditions.document_ids is not None:
-        must.append(_any("document", [str(d) for d in conditions.document_ids]))
-    if conditions.media_types is not None:
-        must.append(_any("media_type", list(conditions.media_types)))
-    if conditions.authors is not None:
-        must.append(_any("author", [name_of(author) for author in conditions.authors]))
-    if conditions.languages is not None:
-        must.append(_any("language", [language.lower() for language in conditions.languages]))
+    """None where every point may be found."""
+    wanted, unwanted = terms_of(conditions)
+    must: list[Any] = [_any(field, values) for field, values in wanted]
+    hidden: list[Any] = [_any(field, values) for field, values in unwanted]
     if conditions.dated_from is not None or conditions.dated_to is not None:
         must.append(_days(conditions.dated_from, conditions.dated_to))
     if conditions.dated_in is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search.index.base import Point
+from search.index.base import IndexFilter, Point
 
 LAYOUT = 1
 """Of what can be read at all: an index of another one is refused."""
@@ -37,6 +37,32 @@ def payload_of(point: Point) -> dict[str, Any]:
     if point.language:
         payload["language"] = point.language.lower()
     return payload
+
+
+Terms = list[tuple[str, list[str]]]
+"""Fields with the values that are asked for."""
+
+
+def terms_of(conditions: IndexFilter) -> tuple[Terms, Terms]:
+    """The fields of which a point must have one of the values, and those of which it must have none, as
+    :func:`payload_of` stores them. Days are not among them.
+
+    Both may be empty, which lets every point through; only :attr:`IndexFilter.allowed` says that, since ``collection_ids`` is
+    known not to be empty.
+    """
+    must: Terms = []
+    hidden: Terms = []
+    if (allowed := conditions.allowed) is not None:
+        (must if allowed[0] else hidden).append(("collection", [str(c) for c in allowed[1]]))
+    if conditions.document_ids is not None:
+        must.append(("document", [str(d) for d in conditions.document_ids]))
+    if conditions.media_types is not None:
+        must.append(("media_type", list(conditions.media_types)))
+    if conditions.authors is not None:
+        must.append(("author", [name_of(author) for author in conditions.authors]))
+    if conditions.languages is not None:
+        must.append(("language", [language.lower() for language in conditions.languages]))
+    return must, hidden
 
 
 def authors_of(author: str) -> list[str]:

@@ -30,8 +30,8 @@ from search.index.layout import (
     READ_BATCH,
     SPARSE,
     UPSERT_BATCH,
-    name_of,
     payload_of,
+    terms_of,
 )
 from search.index.sparse import DEFAULT_AVERAGE_LENGTH, Bm25Encoder, SparseTerms
 
@@ -261,21 +261,10 @@ class ServerIndex:
 
 
 def _filter(conditions: IndexFilter) -> models.Filter | None:
-    """None where every point may be found, which only :attr:`IndexFilter.allowed` says: an empty filter is never made by
-    chance, since ``collection_ids`` is known not to be empty."""
-    must: list[models.Condition] = []
-    hidden: list[models.Condition] = []
-    allowed = conditions.allowed
-    if allowed is not None:
-        (must if allowed[0] else hidden).append(_any("collection", [str(c) for c in allowed[1]]))
-    if conditions.document_ids is not None:
-        must.append(_any("document", [str(d) for d in conditions.document_ids]))
-    if conditions.media_types is not None:
-        must.append(_any("media_type", list(conditions.media_types)))
-    if conditions.authors is not None:
-        must.append(_any("author", [name_of(author) for author in conditions.authors]))
-    if conditions.languages is not None:
-        must.append(_any("language", [language.lower() for language in conditions.languages]))
+    """None where every point may be found."""
+    wanted, unwanted = terms_of(conditions)
+    must: list[models.Condition] = [_any(field, values) for field, values in wanted]
+    hidden: list[models.Condition] = [_any(field, values) for field, values in unwanted]
     if conditions.dated_from is not None or conditions.dated_to is not None:
         must.append(_days(conditions.dated_from, conditions.dated_to))
     if conditions.dated_in is not None:

@@ -126,3 +126,12 @@ def _served(client: QdrantClient) -> Iterator[MakeIndex]:
 @pytest.fixture
 def index(make_index: MakeIndex) -> VectorIndex:
     return make_index("acme")
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Iterator[IndexLock]:
+    """Held, as by the one process that may use the embedded index."""
+    lock = IndexLock(tmp_path / "lock")
+    lock.acquire()
+    yield lock
+    lock.release()

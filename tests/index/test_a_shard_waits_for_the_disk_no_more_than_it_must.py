@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,6 @@ from search.index.edge import EdgeIndex
 from search.index.edge_types import config_of
 from search.index.lock import IndexLock
 from tests.index.points import DIMENSION, EVERYTHING, point, unit
-
-
-@pytest.fixture
-def lock(tmp_path: Path) -> Iterator[IndexLock]:
-    lock = IndexLock(tmp_path / "lock")
-    lock.acquire()
-    yield lock
-    lock.release()
 
 
 class Watched:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,6 @@ from search.index.lock import IndexLock
 from tests.index.points import CONTRACTS, DIMENSION, MANUALS, point, unit
 
 MANUALS_ONLY = IndexFilter(collection_ids=(MANUALS,))
-
-
-@pytest.fixture
-def lock(tmp_path: Path) -> Iterator[IndexLock]:
-    lock = IndexLock(tmp_path / "lock")
-    lock.acquire()
-    yield lock
-    lock.release()
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,14 +33,6 @@ index.upsert([point(seed, "valve") for seed in range(50, 150)])
 index.delete([point(seed).id for seed in range(10)])
 os.kill(os.getpid(), signal.SIGKILL)
 """
-
-
-@pytest.fixture
-def lock(tmp_path: Path) -> Iterator[IndexLock]:
-    lock = IndexLock(tmp_path / "lock")
-    lock.acquire()
-    yield lock
-    lock.release()
 
 
 @pytest.fixture(autouse=True)

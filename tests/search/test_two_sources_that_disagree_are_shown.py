@@ -14,7 +14,8 @@ from django.test import Client
 from benchmarks.conflicts import PAIRS
 from inference.runtime import Runtime
 from search import corpus
-from search.conflicts import cited, find_conflicts, grouped
+from search.citations import cited
+from search.conflicts import find_conflicts, grouped
 from search.passages import Source
 from tenants.models import Organization
 from tests.search.doubles import ScriptedGenerator, WordEmbedder
